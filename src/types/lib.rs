@@ -1,0 +1,16 @@
+//! The vocabulary of the house: changes with weights, epochs, watermarks, clocks and the one error type.
+#![deny(unsafe_code)]
+
+mod change;
+mod clock;
+mod consolidate;
+mod epoch;
+mod error;
+mod rows;
+
+pub use change::{BATCH_ROWS_MAX, ChangeBatch};
+pub use clock::{Clock, HeldClock, SystemClock};
+pub use consolidate::{consolidate, multiplicities_negative};
+pub use epoch::{Epoch, Micros, ObjectId, Watermarks};
+pub use error::{Error, ErrorKind, Result};
+pub use rows::RowOrder;
