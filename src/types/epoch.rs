@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 /// Microseconds since 1970-01-01 UTC: event time, epoch time and every timestamp inside.
 pub type Micros = i64;
 
+/// The watermark of a stream that has ended: 10000-01-01 UTC, above every event time (`max_ahead` keeps later ones out) and far enough below
+/// the greatest `i64` for window arithmetic.
+pub const END_OF_TIME: Micros = 253_402_300_800_000_000;
+
 /// One step of the database: the unit of visibility, atomicity and recovery. The first is 1; 0 is "before anything".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Epoch(pub u64);

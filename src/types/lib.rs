@@ -11,6 +11,6 @@ mod rows;
 pub use change::{BATCH_ROWS_MAX, ChangeBatch};
 pub use clock::{Clock, HeldClock, SystemClock};
 pub use consolidate::{consolidate, multiplicities_negative};
-pub use epoch::{Epoch, Micros, ObjectId, Watermarks};
+pub use epoch::{END_OF_TIME, Epoch, Micros, ObjectId, Watermarks};
 pub use error::{Error, ErrorKind, Result};
 pub use rows::RowOrder;
