@@ -1,12 +1,11 @@
 //! What a connector is: options, what it can do, a way to open a source and a sink.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use headwater_types::{Clock, Error, Result};
 
-use crate::{Options, Positions, Sink, SinkDefinition, Source, SourceDefinition};
+use crate::{Positions, Sink, SinkDefinition, Source, SourceDefinition};
 
 /// One option of `WITH (…)`.
 #[derive(Debug, Clone, Copy)]
@@ -95,59 +94,5 @@ pub trait Connector: Send + Sync {
     fn open_sink(&self, definition: &SinkDefinition) -> Result<Box<dyn Sink>> {
         let _ = definition;
         Err(Error::unsupported(format!("connector '{}' has no sinks", self.name())))
-    }
-}
-
-/// The connectors a database knows, by name.
-#[derive(Clone, Default)]
-pub struct Registry {
-    connectors: BTreeMap<&'static str, Arc<dyn Connector>>,
-}
-
-impl Registry {
-    /// Adds a connector; the last one of a name wins.
-    pub fn register(&mut self, connector: Arc<dyn Connector>) {
-        self.connectors.insert(connector.name(), connector);
-    }
-
-    /// The connector called `name`.
-    ///
-    /// # Errors
-    /// `NotFound`, with the nearest name proposed.
-    pub fn get(&self, name: &str) -> Result<&Arc<dyn Connector>> {
-        self.connectors.get(name).ok_or_else(|| {
-            let names: Vec<&str> = self.connectors.keys().copied().collect();
-            let error = Error::not_found(format!("there is no connector '{name}'"));
-            match nearest(name, &names) {
-                Some(near) => error.with_hint(format!("did you mean '{near}'?")),
-                None => error.with_hint(format!("there are: {}", names.join(", "))),
-            }
-        })
-    }
-}
-
-/// The one of `names` that `name` was probably meant to be.
-fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
-    let scored = names.iter().map(|n| (strsim::jaro_winkler(name, n), *n));
-    scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
-}
-
-/// Checks that every option given is one of `specs` and that the required ones are there.
-///
-/// # Errors
-/// `Invalid` naming the option, with the nearest known one proposed.
-pub fn check_options(what: &str, specs: &[OptionSpec], options: &Options) -> Result<()> {
-    let known = |name: &str| specs.iter().any(|s| s.name == name || s.name.strip_suffix('*').is_some_and(|family| name.starts_with(family)));
-    for name in options.keys().filter(|n| !known(n)) {
-        let names: Vec<&str> = specs.iter().map(|s| s.name).collect();
-        let error = Error::invalid(format!("{what} has no option '{name}'"));
-        return Err(match nearest(name, &names) {
-            Some(near) => error.with_hint(format!("did you mean '{near}'?")),
-            None => error.with_hint(format!("its options are: {}", names.join(", "))),
-        });
-    }
-    match specs.iter().find(|s| s.required && !options.contains_key(s.name)) {
-        Some(missing) => Err(Error::invalid(format!("{what} needs the option '{}'", missing.name)).with_hint(missing.about)),
-        None => Ok(()),
     }
 }

@@ -3,10 +3,15 @@
 
 mod connector;
 mod definition;
+mod format;
+mod options;
+mod registry;
 mod sink;
 mod source;
 
-pub use connector::{Capabilities, Connector, OptionSpec, Registry, check_options};
+pub use connector::{Capabilities, Connector, OptionSpec};
 pub use definition::{Encoding, Format, Include, Options, SinkDefinition, SourceDefinition};
+pub use options::check_options;
+pub use registry::{Registry, all};
 pub use sink::{Delivery, Mark, Sink};
 pub use source::{Partition, Position, Positions, Reject, Source, SourceBatch, SourceEvent};

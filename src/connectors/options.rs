@@ -1,0 +1,32 @@
+//! Checking `WITH (…)`: every option known, every required one there, values of the right form, the nearest name proposed.
+
+use headwater_types::{Error, Result};
+
+use crate::{OptionSpec, Options};
+
+/// The one of `names` that `name` was probably meant to be.
+pub(crate) fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+    let scored = names.iter().map(|n| (strsim::jaro_winkler(name, n), *n));
+    scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
+}
+
+/// Checks that every option given is one of `specs` and that the required ones are there.
+///
+/// # Errors
+/// `Invalid` naming the option, with the nearest known one proposed.
+pub fn check_options(what: &str, specs: &[OptionSpec], options: &Options) -> Result<()> {
+    let known =
+        |name: &str| specs.iter().any(|s| s.name == name || s.name.strip_suffix('*').is_some_and(|family| name.starts_with(family)));
+    for name in options.keys().filter(|n| !known(n)) {
+        let names: Vec<&str> = specs.iter().map(|s| s.name).collect();
+        let error = Error::invalid(format!("{what} has no option '{name}'"));
+        return Err(match nearest(name, &names) {
+            Some(near) => error.with_hint(format!("did you mean '{near}'?")),
+            None => error.with_hint(format!("its options are: {}", names.join(", "))),
+        });
+    }
+    match specs.iter().find(|s| s.required && !options.contains_key(s.name)) {
+        Some(missing) => Err(Error::invalid(format!("{what} needs the option '{}'", missing.name)).with_hint(missing.about)),
+        None => Ok(()),
+    }
+}
