@@ -1,0 +1,58 @@
+//! A relation as plans know it: a name and columns; the engine puts its rows in place of it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::{LogicalPlan, TableSource, TableType};
+use headwater_catalog::{Object, Part};
+use headwater_types::ObjectId;
+
+/// Which relation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RelationId {
+    /// One of an object of the catalog.
+    Object(ObjectId, Part),
+    /// One that the engine makes up when it is read.
+    System {
+        /// `headwater`, `pg_catalog`, `information_schema`.
+        schema: String,
+        /// Its name there.
+        name: String,
+    },
+}
+
+/// The table source of every scan in our plans: no rows, only what planning must know.
+#[derive(Debug, Clone)]
+pub struct RelationSource {
+    /// Which relation.
+    pub id: RelationId,
+    /// Its name, for messages and EXPLAIN.
+    pub name: String,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// The object behind it; none for a system relation.
+    pub object: Option<Arc<Object>>,
+}
+
+impl RelationSource {
+    /// The relation that a scan in a plan of ours reads.
+    #[must_use]
+    pub fn of(source: &Arc<dyn TableSource>) -> Option<&RelationSource> {
+        source.downcast_ref::<RelationSource>()
+    }
+}
+
+impl TableSource for RelationSource {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
+        None
+    }
+}
