@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use headwater_state::{Store, TableId, Writes};
 use headwater_types::{ChangeBatch, Epoch, Micros, ObjectId, Result, Watermarks};
 
@@ -138,4 +139,9 @@ impl StatePlace {
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
+}
+
+/// The column types of `schema`, for fingerprints.
+pub(crate) fn types_of(schema: &SchemaRef) -> String {
+    schema.fields().iter().map(|f| f.data_type().to_string()).collect::<Vec<_>>().join(", ")
 }

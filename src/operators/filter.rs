@@ -1,0 +1,59 @@
+//! Filter: hands on the changes whose row meets a condition.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray, BooleanArray};
+use datafusion::arrow::compute::prep_null_mask_filter;
+use datafusion::physical_expr::PhysicalExpr;
+use headwater_types::{ChangeBatch, Result, Watermarks};
+
+use crate::expressions::{evaluate_rows, to_array};
+use crate::{Finished, Operator, OperatorSpec, Output, StatePlace, Step};
+
+/// Keeps the rows on which `predicate` is true; rows where it is false or NULL go. Output schema: the input's. Watermarks pass.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    predicate: Arc<dyn PhysicalExpr>,
+}
+
+impl Filter {
+    /// `predicate` gives a boolean and reads the columns of the input by index.
+    #[must_use]
+    pub fn new(predicate: Arc<dyn PhysicalExpr>) -> Self {
+        Self { predicate }
+    }
+}
+
+impl OperatorSpec for Filter {
+    fn name(&self) -> &'static str {
+        "Filter"
+    }
+
+    fn describe(&self) -> String {
+        self.predicate.to_string()
+    }
+
+    fn open(&self, _place: &mut StatePlace) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Operator for Filter {
+    fn push(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+        let evaluate = |rows: &_| to_array(&self.predicate, rows);
+        if let Some((good, keep)) = evaluate_rows(&batch, evaluate, out)? {
+            out.push(keep_true(&good, keep.as_boolean())?);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, step: &Step, _out: &mut Output) -> Result<Finished> {
+        Ok(Finished { watermarks: step.watermarks.first().cloned().unwrap_or_else(Watermarks::none), due: None })
+    }
+}
+
+/// The rows where `keep` is true, not NULL; the batch itself if that is all.
+pub(crate) fn keep_true(batch: &ChangeBatch, keep: &BooleanArray) -> Result<ChangeBatch> {
+    let keep = if keep.null_count() > 0 { &prep_null_mask_filter(keep) } else { keep };
+    if keep.true_count() == keep.len() { Ok(batch.clone()) } else { batch.filter(keep) }
+}
