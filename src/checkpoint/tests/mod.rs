@@ -1,0 +1,1 @@
+//! Tests of the whole room, on stores that fail.
