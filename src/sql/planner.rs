@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast;
 use headwater_catalog::{Catalog, Object};
 use headwater_types::{Error, Result};
 
@@ -22,7 +23,13 @@ pub struct Extensions {
     pub window: Vec<Arc<WindowUDF>>,
     /// System relations: schema, name, columns.
     pub relations: Vec<(String, String, SchemaRef)>,
+    /// Called on the parsed form of each statement that only reads (SELECT, also inside EXPLAIN, DECLARE, COPY … TO) before its names are resolved,
+    /// and on no definition: it puts what clients ask of `pg_catalog` into words that the planner has.
+    pub rewrite: Option<Rewrite>,
 }
+
+/// Changes a parsed query in place, with the session's settings at hand.
+pub type Rewrite = fn(&mut ast::Statement, &Settings) -> Result<()>;
 
 /// Resolves names and types and plans. One per database; `bind` takes `&self` and may run on many threads.
 #[derive(Debug)]
