@@ -7,7 +7,6 @@ mod memory;
 mod relation;
 mod resident;
 mod rocks;
-mod run;
 mod snapshot;
 mod store;
 mod trace;

@@ -1,0 +1,269 @@
+//! The block store on disk: two RocksDB column families, one write batch an epoch, large values in blob files.
+
+use std::path::{Path, PathBuf};
+
+use headwater_types::{Error, Result};
+use parking_lot::Mutex;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IteratorMode, LogLevel, Options,
+    ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+};
+
+use crate::{BlockStore, Family, Writes};
+
+/// The version of everything this program writes into a data directory. It reads this one and older ones.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Where the version stands; family `Meta`. Decimal digits.
+const FORMAT_KEY: &[u8] = b"format_version";
+
+/// Values from this size on go to blob files, so that compaction moves a pointer and not the value.
+const BLOB_BYTES_MIN: u64 = 4 << 10;
+
+/// Half of it is the most that an overwritten blob file may be dead before it is rewritten.
+const BLOB_DEAD_MAX: f64 = 0.5;
+
+/// The log on disk is cut when it holds this much: bounds the time to reopen.
+const WAL_BYTES_MAX: u64 = 256 << 20;
+
+/// What a data directory's store may use.
+#[derive(Debug, Clone)]
+pub struct RocksOptions {
+    /// RocksDB's own cache of index and meta blocks, in bytes. Ours holds decoded blocks.
+    pub cache_bytes: usize,
+    /// One write buffer of blocks, in bytes; there are at most three.
+    pub write_buffer_bytes: usize,
+}
+
+impl Default for RocksOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 8 << 20, write_buffer_bytes: 32 << 20 }
+    }
+}
+
+/// A data directory. One process at a time holds it.
+pub struct RocksStore {
+    db: DB,
+    directory: PathBuf,
+    /// The first failed write or sync: what every later call answers.
+    failed: Mutex<Option<Error>>,
+}
+
+impl RocksStore {
+    /// Opens the store in `directory`, creating both if they are not there.
+    ///
+    /// # Errors
+    /// `Fenced` if another process holds it, `Corrupt` for damaged or missing files and for a newer format, `Storage`.
+    pub fn open(directory: &Path, options: RocksOptions) -> Result<RocksStore> {
+        std::fs::create_dir_all(directory)
+            .map_err(|e| Error::storage(format!("cannot create the data directory {}: {e}", directory.display())))?;
+        let is_new = check_files(directory)?;
+        let cache = Cache::new_lru_cache(options.cache_bytes);
+        let families = [
+            ColumnFamilyDescriptor::new(name(Family::Meta), meta_options(&cache)),
+            ColumnFamilyDescriptor::new(name(Family::Blocks), blocks_options(&cache, &options)),
+        ];
+        let db = DB::open_cf_descriptors(&database_options(), directory, families).map_err(|e| open_error(directory, &e))?;
+        let store = RocksStore { db, directory: directory.to_path_buf(), failed: Mutex::new(None) };
+        store.check_format(is_new)?;
+        Ok(store)
+    }
+
+    fn check_format(&self, is_new: bool) -> Result<()> {
+        let place = self.directory.display();
+        match self.get(Family::Meta, FORMAT_KEY)? {
+            Some(digits) => {
+                let version: Option<u32> = std::str::from_utf8(&digits).ok().and_then(|d| d.parse().ok());
+                match version {
+                    Some(version) if version <= FORMAT_VERSION => Ok(()),
+                    Some(version) => Err(Error::corrupt(format!(
+                        "the data directory {place} has format {version}, this program reads up to {FORMAT_VERSION}"
+                    ))
+                    .with_hint("use the newer version of headwater that wrote it")),
+                    None => Err(Error::corrupt(format!("the format version of the data directory {place} is unreadable"))),
+                }
+            }
+            None if is_new || self.is_empty()? => {
+                let mut writes = Writes::new();
+                writes.put(Family::Meta, FORMAT_KEY.to_vec(), FORMAT_VERSION.to_string().into_bytes());
+                self.write(&writes)?;
+                self.sync()
+            }
+            None => Err(Error::corrupt(format!("the data directory {place} holds data but no format version"))),
+        }
+    }
+
+    /// True if nothing was ever written: the process that created it died before the version.
+    fn is_empty(&self) -> Result<bool> {
+        for family in [Family::Meta, Family::Blocks] {
+            let mut entries = self.db.iterator_cf(self.family(family), IteratorMode::Start);
+            if let Some(entry) = entries.next() {
+                entry.map_err(|e| self.error("reading", &e))?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn family(&self, family: Family) -> &ColumnFamily {
+        self.db.cf_handle(name(family)).expect("both column families are opened with the database")
+    }
+
+    fn check(&self) -> Result<()> {
+        self.failed.lock().clone().map_or(Ok(()), Err)
+    }
+
+    fn error(&self, doing: &str, error: &rocksdb::Error) -> Error {
+        store_error(&self.directory, doing, error)
+    }
+
+    /// Keeps the first failure: RocksDB refuses writes after one, and what the log on disk then holds is unknown.
+    fn close_with(&self, error: Error) -> Error {
+        self.failed.lock().get_or_insert(error).clone()
+    }
+}
+
+impl BlockStore for RocksStore {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.check()?;
+        self.db.get_cf(self.family(family), key).map_err(|e| self.error("reading", &e))
+    }
+
+    fn scan(&self, family: Family, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        self.check()?;
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(rocksdb::PrefixRange(prefix));
+        // A scan reads everything once (restart): it should not push out what lookups use.
+        options.fill_cache(false);
+        for entry in self.db.iterator_cf_opt(self.family(family), options, IteratorMode::From(prefix, Direction::Forward)) {
+            let (key, value) = entry.map_err(|e| self.error("reading", &e))?;
+            visit(&key, &value)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, writes: &Writes) -> Result<()> {
+        self.check()?;
+        let mut batch = WriteBatch::with_capacity_bytes(writes.bytes() + writes.entries().len() * 8);
+        for (family, key, value) in writes.entries() {
+            match value {
+                Some(value) => batch.put_cf(self.family(*family), key, value),
+                None => batch.delete_cf(self.family(*family), key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(false);
+        self.db.write_opt(batch, &options).map_err(|e| self.close_with(self.error("writing", &e)))
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.check()?;
+        self.db.flush_wal(true).map_err(|e| self.close_with(self.error("syncing", &e)))
+    }
+
+    fn checkpoint(&self, directory: &Path) -> Result<()> {
+        self.check()?;
+        let checkpoint = Checkpoint::new(&self.db).map_err(|e| self.error("checkpointing", &e))?;
+        checkpoint.create_checkpoint(directory).map_err(|e| self.error("checkpointing", &e))
+    }
+}
+
+fn name(family: Family) -> &'static str {
+    match family {
+        Family::Meta => "meta",
+        Family::Blocks => "blocks",
+    }
+}
+
+fn database_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    // One flush and one compaction thread: the cores belong to the epochs.
+    options.set_max_background_jobs(1);
+    options.set_max_total_wal_size(WAL_BYTES_MAX);
+    options.set_keep_log_file_num(2);
+    options.set_max_log_file_size(4 << 20);
+    options.set_log_level(LogLevel::Warn);
+    // No timer threads: an idle database does nothing at all.
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    // Written pages go to the disk steadily, so that a sync finds little left to do.
+    options.set_bytes_per_sync(1 << 20);
+    options.set_wal_bytes_per_sync(1 << 20);
+    options
+}
+
+fn table_options(cache: &Cache) -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_format_version(5);
+    table
+}
+
+fn meta_options(cache: &Cache) -> Options {
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table_options(cache));
+    options.set_write_buffer_size(4 << 20);
+    options.set_max_write_buffer_number(2);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options
+}
+
+fn blocks_options(cache: &Cache, limits: &RocksOptions) -> Options {
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table_options(cache));
+    options.set_write_buffer_size(limits.write_buffer_bytes);
+    options.set_max_write_buffer_number(3);
+    // Our blocks are compressed already.
+    options.set_compression_type(DBCompressionType::None);
+    options.set_enable_blob_files(true);
+    options.set_min_blob_size(BLOB_BYTES_MIN);
+    options.set_blob_compression_type(DBCompressionType::None);
+    options.set_enable_blob_gc(true);
+    options.set_blob_gc_age_cutoff(BLOB_DEAD_MAX);
+    options.set_blob_gc_force_threshold(BLOB_DEAD_MAX);
+    options
+}
+
+/// True if the directory holds no database. RocksDB would create a new one over the remains of one whose `CURRENT` is lost.
+fn check_files(directory: &Path) -> Result<bool> {
+    if directory.join("CURRENT").exists() {
+        return Ok(false);
+    }
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("MANIFEST-") || name.ends_with(".sst") || name.ends_with(".blob") {
+            return Err(Error::corrupt(format!(
+                "the data directory {} is damaged: {name} is there, but the file CURRENT is missing",
+                directory.display()
+            )));
+        }
+    }
+    Ok(true)
+}
+
+fn open_error(directory: &Path, error: &rocksdb::Error) -> Error {
+    let text = error.as_ref();
+    if text.contains("lock file") || text.contains("lock hold by current process") {
+        return Error::fenced(format!("the data directory {} is in use by another headwater process", directory.display()))
+            .with_detail(text)
+            .with_hint("stop that process, or give this one another directory with --data");
+    }
+    if text.contains("No such file") || text.contains("Column families not opened") {
+        return Error::corrupt(format!("the data directory {} is damaged: {text}", directory.display()));
+    }
+    store_error(directory, "opening", error)
+}
+
+fn store_error(directory: &Path, doing: &str, error: &rocksdb::Error) -> Error {
+    let (text, place) = (error.as_ref(), directory.display());
+    if text.contains("No space left") || text.contains("NoSpace") || text.contains("Space limit") {
+        return Error::storage(format!("no space left on the disk of {place}")).with_detail(text).with_hint("free some space");
+    }
+    match error.kind() {
+        rocksdb::ErrorKind::Corruption => Error::corrupt(format!("the data directory {place} is damaged: {text}")),
+        _ => Error::storage(format!("{doing} {place}: {text}")),
+    }
+}
