@@ -4,6 +4,8 @@
 mod connector;
 mod definition;
 mod format;
+mod kafka;
+mod key_changes;
 mod options;
 mod registry;
 mod sink;

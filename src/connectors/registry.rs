@@ -6,12 +6,15 @@ use std::sync::Arc;
 use headwater_types::{Error, Result};
 
 use crate::Connector;
+use crate::kafka::Kafka;
 use crate::options::nearest;
 
 /// Every connector of this build.
 #[must_use]
 pub fn all() -> Registry {
-    Registry::default()
+    let mut registry = Registry::default();
+    registry.register(Arc::new(Kafka));
+    registry
 }
 
 /// The connectors a database knows, by name.
