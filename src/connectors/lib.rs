@@ -7,6 +7,7 @@ mod format;
 mod kafka;
 mod key_changes;
 mod options;
+mod postgres;
 mod registry;
 mod sink;
 mod source;

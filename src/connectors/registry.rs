@@ -8,12 +8,14 @@ use headwater_types::{Error, Result};
 use crate::Connector;
 use crate::kafka::Kafka;
 use crate::options::nearest;
+use crate::postgres::Postgres;
 
 /// Every connector of this build.
 #[must_use]
 pub fn all() -> Registry {
     let mut registry = Registry::default();
     registry.register(Arc::new(Kafka));
+    registry.register(Arc::new(Postgres));
     registry
 }
 
