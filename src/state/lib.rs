@@ -1,13 +1,22 @@
 //! Kept rows: columnar blocks in an ordered, atomic store, and the three shapes that every operator and relation is made of.
 #![deny(unsafe_code)]
 
+mod block;
 mod block_store;
+mod cache;
+mod keys;
 mod log;
 mod memory;
+mod merge;
 mod relation;
 mod resident;
 mod rocks;
+mod roster;
+mod run;
+mod schema;
 mod snapshot;
+mod spine;
+mod stack;
 mod store;
 mod trace;
 

@@ -1,16 +1,38 @@
-//! Append-only state: blocks in arrival order, small ones joined, oldest ones trimmed.
+//! Append-only state: blocks in arrival order, small runs joined, oldest ones trimmed.
+//!
+//! An epoch appends a run. When the eight newest runs are of one size (each size eight times the one below), they are joined into one, up to
+//! a size at which joining no longer pays; so neither runs nor blocks stay small, and order is never lost. As joined runs are the newest ones
+//! and get a new number, runs in the order of their numbers are the rows in the order of their arrival.
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use headwater_types::{Epoch, Error, Result};
+use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Epoch, Error, Result};
 
+use crate::roster::Roster;
+use crate::run::{Run, RunWriter};
+use crate::schema::{TableKind, TableSchema};
+use crate::snapshot::Logged;
 use crate::{Snapshot, Store, TableId, Writes};
+
+/// Runs of one size that are joined, and the ratio of sizes.
+const FAN_IN: usize = 8;
+
+/// Runs from this size on are left as they are.
+const JOINED_ROWS_MAX: u64 = 65_536;
 
 /// Insertions only, in the order of their arrival, in blocks of up to 8,192 rows.
 pub struct Log {
+    store: Arc<Store>,
+    table: TableId,
     schema: SchemaRef,
+    stored: TableSchema,
+    roster: Roster,
+    fresh: Vec<RecordBatch>,
+    /// Runs that were trimmed since the last flush.
+    trimmed: Vec<Arc<Run>>,
 }
 
 impl Log {
@@ -18,44 +40,155 @@ impl Log {
     ///
     /// # Errors
     /// Those of the block store; `Corrupt` if the table was written with another schema.
-    pub fn open(_store: &Arc<Store>, _id: TableId, schema: SchemaRef) -> Result<Log> {
-        Ok(Log { schema })
+    pub fn open(store: &Arc<Store>, id: TableId, schema: SchemaRef) -> Result<Log> {
+        let stored = TableSchema::open(store, id, TableKind::Log, &schema, &[])?;
+        let roster = Roster::open(store, id, &schema)?;
+        Ok(Log { store: store.clone(), table: id, schema, stored, roster, fresh: Vec::new(), trimmed: Vec::new() })
     }
 
     /// Adds rows at the end; snapshots see them at once, the store after flush and write.
     ///
     /// # Errors
-    /// Another schema.
-    pub fn append(&mut self, _rows: RecordBatch) -> Result<()> {
-        Err(Error::unsupported("log"))
+    /// Other column types.
+    pub fn append(&mut self, rows: RecordBatch) -> Result<()> {
+        if rows.num_rows() > 0 {
+            // Under our schema: names and metadata of the batch may differ.
+            self.fresh.push(concat_batches(&self.schema, [&rows])?);
+        }
+        Ok(())
     }
 
     /// What was appended since the last flush, as one run.
     ///
     /// # Errors
     /// Those of the block store.
-    pub fn flush(&mut self, _epoch: Epoch, _writes: &mut Writes) -> Result<()> {
-        Err(Error::unsupported("log"))
+    pub fn flush(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<()> {
+        self.roster.flush_released(writes);
+        let trimmed = std::mem::take(&mut self.trimmed);
+        self.roster.replace(&trimmed, None, writes)?;
+        if self.fresh.is_empty() {
+            return Ok(());
+        }
+        self.stored.flush(writes)?;
+        let mut run = BlockFiller::new(RunWriter::new(&self.store, self.table, &self.schema, None)?, &self.schema);
+        for rows in std::mem::take(&mut self.fresh) {
+            run.push(rows, writes)?;
+        }
+        if let Some(run) = run.finish(writes)? {
+            self.roster.add_epoch(epoch, &run, writes)?;
+        }
+        while let Some(count) = self.joinable() {
+            self.join(count, writes)?;
+        }
+        Ok(())
     }
 
-    /// Drops the oldest rows until at most `bytes_max` stored bytes remain; durable with the next flush.
-    pub fn trim(&mut self, _bytes_max: usize) {}
+    /// How many of the newest runs are to be joined now.
+    fn joinable(&self) -> Option<usize> {
+        let runs = self.roster.listed();
+        let class = size_class(runs.last()?.entry().rows);
+        let count = runs.iter().rev().take_while(|run| size_class(run.entry().rows) <= class && run.entry().rows < JOINED_ROWS_MAX).count();
+        (count >= FAN_IN).then_some(count)
+    }
+
+    fn join(&mut self, count: usize, writes: &mut Writes) -> Result<()> {
+        let runs = self.roster.listed();
+        let inputs: Vec<Arc<Run>> = runs[runs.len() - count..].to_vec();
+        let mut joined = BlockFiller::new(RunWriter::new(&self.store, self.table, &self.schema, None)?, &self.schema);
+        for run in &inputs {
+            for number in 0..run.blocks() {
+                joined.push(run.block_once(number)?.changes().rows().clone(), writes)?;
+            }
+        }
+        let joined = joined.finish(writes)?;
+        self.roster.replace(&inputs, joined.as_ref(), writes)
+    }
+
+    /// Drops the oldest runs until at most `bytes_max` stored bytes remain, the newest run always; durable with the next flush.
+    pub fn trim(&mut self, bytes_max: usize) {
+        let left = &self.roster.listed()[self.trimmed.len()..];
+        let mut bytes: u64 = left.iter().map(|run| run.entry().bytes).sum();
+        let mut gone = Vec::new();
+        for run in left.iter().take(left.len().saturating_sub(1)) {
+            if bytes <= bytes_max as u64 {
+                break;
+            }
+            bytes -= run.entry().bytes;
+            gone.push(run.clone());
+        }
+        self.trimmed.append(&mut gone);
+    }
+
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    pub(crate) fn roster_mut(&mut self) -> &mut Roster {
+        &mut self.roster
+    }
 
     /// The rows as they are now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::empty(self.schema.clone())
+        let runs = self.roster.listed()[self.trimmed.len()..].to_vec();
+        Snapshot::logged(self.schema.clone(), Logged { runs, fresh: self.fresh.clone() })
     }
 
     /// Rows.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        0
+        self.snapshot().rows()
     }
 
     /// Bytes in memory, the shared cache not counted.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        0
+        self.roster.memory_bytes() + self.fresh.iter().map(RecordBatch::get_array_memory_size).sum::<usize>()
+    }
+}
+
+fn size_class(rows: u64) -> u32 {
+    rows.max(1).ilog(FAN_IN as u64)
+}
+
+/// Cuts batches of any size into full blocks.
+struct BlockFiller<'a> {
+    run: RunWriter,
+    schema: &'a SchemaRef,
+    waiting: Vec<RecordBatch>,
+    rows: usize,
+}
+
+impl<'a> BlockFiller<'a> {
+    fn new(run: RunWriter, schema: &'a SchemaRef) -> BlockFiller<'a> {
+        BlockFiller { run, schema, waiting: Vec::new(), rows: 0 }
+    }
+
+    fn push(&mut self, mut rows: RecordBatch, writes: &mut Writes) -> Result<()> {
+        while self.rows + rows.num_rows() >= BATCH_ROWS_MAX {
+            let room = BATCH_ROWS_MAX - self.rows;
+            self.waiting.push(rows.slice(0, room));
+            rows = rows.slice(room, rows.num_rows() - room);
+            self.cut(writes)?;
+        }
+        if rows.num_rows() > 0 {
+            self.rows += rows.num_rows();
+            self.waiting.push(rows);
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, writes: &mut Writes) -> Result<()> {
+        let block = concat_batches(self.schema, &self.waiting).map_err(Error::from)?;
+        self.waiting.clear();
+        self.rows = 0;
+        self.run.push(ChangeBatch::insertions(block), writes)
+    }
+
+    fn finish(mut self, writes: &mut Writes) -> Result<Option<Arc<Run>>> {
+        if self.rows > 0 {
+            self.cut(writes)?;
+        }
+        self.run.finish(writes)
     }
 }

@@ -1,0 +1,258 @@
+//! A run: immutable rows in blocks, sorted and net (of a trace) or in arrival order (of a log).
+
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::datatypes::SchemaRef;
+use arrow::row::Rows;
+use headwater_types::{ChangeBatch, Error, Result, RowOrder};
+use serde::{Deserialize, Serialize};
+
+use crate::block::{Block, BlockEncoder, decode};
+use crate::keys::{FENCES, block_key};
+use crate::store::RunHold;
+use crate::{Family, Store, TableId, Writes};
+
+/// Runs up to this size stay in memory once read or written: most runs are small, most lookups hit them, and together they are few.
+const RESIDENT_BYTES_MAX: usize = 64 << 10;
+
+/// What is stored of a run beside its blocks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunEntry {
+    /// In the outbox, where the key says the epoch: the run's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) number: Option<u64>,
+    /// Rows, whatever their weights.
+    pub(crate) rows: u64,
+    /// The sum of their weights.
+    pub(crate) net: i64,
+    pub(crate) blocks: u32,
+    /// Encoded bytes of the blocks.
+    pub(crate) bytes: u64,
+    /// Decoded bytes of the blocks.
+    pub(crate) decoded: u64,
+}
+
+impl RunEntry {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|e| Error::bug(format!("a run's entry cannot be written: {e}")))
+    }
+
+    pub(crate) fn decode(table: TableId, value: &[u8]) -> Result<RunEntry> {
+        serde_json::from_slice(value)
+            .map_err(|e| Error::corrupt(format!("a run's entry of table {} of object {} is unreadable: {e}", table.number, table.object)))
+    }
+}
+
+/// First row of each block, and the last row of the run.
+pub(crate) struct Fences {
+    pub(crate) rows: RecordBatch,
+    pub(crate) keys: Rows,
+}
+
+pub(crate) struct Run {
+    hold: RunHold,
+    schema: SchemaRef,
+    entry: RunEntry,
+    fences: OnceLock<Fences>,
+    /// The blocks of a small run, none of a large one.
+    resident: Vec<OnceLock<Arc<Block>>>,
+}
+
+impl Run {
+    pub(crate) fn open(store: &Arc<Store>, table: TableId, number: u64, schema: SchemaRef, entry: RunEntry) -> Arc<Run> {
+        Arc::new(Run::new(RunHold::new(store, table, number), schema, entry))
+    }
+
+    fn new(hold: RunHold, schema: SchemaRef, entry: RunEntry) -> Run {
+        let kept = if entry.decoded as usize <= RESIDENT_BYTES_MAX { entry.blocks as usize } else { 0 };
+        Run { hold, schema, entry, fences: OnceLock::new(), resident: (0..kept).map(|_| OnceLock::new()).collect() }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.hold.run()
+    }
+
+    pub(crate) fn entry(&self) -> &RunEntry {
+        &self.entry
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub(crate) fn blocks(&self) -> u32 {
+        self.entry.blocks
+    }
+
+    /// Bytes in memory outside the shared cache.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let resident: usize = self.resident.iter().filter_map(OnceLock::get).map(|block| block.memory_bytes()).sum();
+        let fences = self.fences.get().map_or(0, |f| f.rows.get_array_memory_size() + f.keys.size());
+        size_of::<Run>() + resident + fences
+    }
+
+    /// Block `number`, from memory if it is there.
+    pub(crate) fn block(&self, number: u32) -> Result<Arc<Block>> {
+        self.find(number, true)
+    }
+
+    /// As `block`, but leaves the cache as it is: for scans and merges, which read a block once.
+    pub(crate) fn block_once(&self, number: u32) -> Result<Arc<Block>> {
+        self.find(number, false)
+    }
+
+    fn find(&self, number: u32, keep: bool) -> Result<Arc<Block>> {
+        if let Some(slot) = self.resident.get(number as usize) {
+            if let Some(block) = slot.get() {
+                return Ok(block.clone());
+            }
+            let block = Arc::new(Block::new(self.read(number, None)?));
+            return Ok(slot.get_or_init(|| block).clone());
+        }
+        let id = (self.hold.table(), self.hold.run(), number);
+        if let Some(block) = self.hold.store().cached(&id) {
+            return Ok(block);
+        }
+        let block = Arc::new(Block::new(self.read(number, None)?));
+        if keep {
+            self.hold.store().cache(id, block.clone());
+        }
+        Ok(block)
+    }
+
+    /// The columns `projection` of block `number`: from memory if it is there, else only they are decoded.
+    pub(crate) fn columns(&self, number: u32, projection: &[usize]) -> Result<ChangeBatch> {
+        let id = (self.hold.table(), self.hold.run(), number);
+        let resident = self.resident.get(number as usize).and_then(OnceLock::get).cloned();
+        match resident.or_else(|| self.hold.store().cached(&id)) {
+            Some(block) => block.changes().project(projection),
+            None => self.read(number, Some(projection)),
+        }
+    }
+
+    fn read(&self, number: u32, projection: Option<&[usize]>) -> Result<ChangeBatch> {
+        let (table, run) = (self.hold.table(), self.hold.run());
+        let place = || format!("block {number} of run {run} of table {} of object {}", table.number, table.object);
+        match self.hold.store().blocks().get(Family::Blocks, &block_key(table, run, number))? {
+            Some(bytes) => decode(&self.schema, bytes, projection).map_err(|e| e.context(place())),
+            None => Err(Error::corrupt(format!("{} is missing", place()))),
+        }
+    }
+
+    /// First row of each block and last row of all, of a sorted run.
+    pub(crate) fn fences(&self, order: &RowOrder) -> Result<&Fences> {
+        if let Some(fences) = self.fences.get() {
+            return Ok(fences);
+        }
+        let rows = if self.entry.blocks == 1 {
+            let block = self.block(0)?;
+            ends(&block)?
+        } else {
+            self.read(FENCES, None)?.rows().clone()
+        };
+        let keys = order.rows(&rows)?;
+        Ok(self.fences.get_or_init(|| Fences { rows, keys }))
+    }
+}
+
+fn ends(block: &Block) -> Result<RecordBatch> {
+    let last = u32::try_from(block.len() - 1).map_err(|_| Error::bug("a block of more than 2^32 rows"))?;
+    Ok(block.changes().take(&UInt32Array::from(vec![0, last]))?.rows().clone())
+}
+
+/// Writes a run block by block, over one epoch or many.
+pub(crate) struct RunWriter {
+    hold: RunHold,
+    schema: SchemaRef,
+    encoder: BlockEncoder,
+    entry: RunEntry,
+    /// The order of a sorted run; none for logs.
+    order: Option<Arc<RowOrder>>,
+    /// First rows of the blocks so far, and the last row of the last one, of a sorted run.
+    fences: Vec<RecordBatch>,
+    /// The blocks, while the run may still be a small one.
+    blocks: Vec<Arc<Block>>,
+}
+
+impl RunWriter {
+    /// A run with an order gets fences.
+    pub(crate) fn new(store: &Arc<Store>, table: TableId, schema: &SchemaRef, order: Option<&Arc<RowOrder>>) -> Result<RunWriter> {
+        Ok(RunWriter {
+            hold: RunHold::new(store, table, store.next_run()?),
+            schema: schema.clone(),
+            encoder: BlockEncoder::new()?,
+            entry: RunEntry::default(),
+            order: order.cloned(),
+            fences: Vec::new(),
+            blocks: Vec::new(),
+        })
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.hold.run()
+    }
+
+    pub(crate) fn blocks(&self) -> u32 {
+        self.entry.blocks
+    }
+
+    /// Adds a block, not empty, that follows the ones before. Its buffers should hold little but itself.
+    pub(crate) fn push(&mut self, changes: ChangeBatch, writes: &mut Writes) -> Result<()> {
+        let number = self.entry.blocks;
+        let bytes = self.encoder.encode(&changes)?;
+        let block = Arc::new(Block::new(changes));
+        if self.order.is_some() {
+            let ends = ends(&block)?;
+            self.fences.truncate(number as usize);
+            self.fences.push(ends.slice(0, 1));
+            self.fences.push(ends.slice(1, 1));
+        }
+        self.entry.rows += block.len() as u64;
+        self.entry.net += block.changes().weights().map_or(block.len() as i64, |w| w.iter().sum());
+        self.entry.blocks += 1;
+        self.entry.bytes += bytes.len() as u64;
+        self.entry.decoded += block.bytes() as u64;
+        writes.put(Family::Blocks, block_key(self.hold.table(), self.hold.run(), number), bytes);
+        if self.entry.decoded as usize <= RESIDENT_BYTES_MAX {
+            self.blocks.push(block);
+        } else {
+            // Until it is surely in the store, the cache is where readers find it.
+            let id = |number: usize| (self.hold.table(), self.hold.run(), number as u32);
+            for (number, block) in self.blocks.drain(..).enumerate() {
+                self.hold.store().cache_written(id(number), block);
+            }
+            self.hold.store().cache_written(id(number as usize), block);
+        }
+        Ok(())
+    }
+
+    /// The run, or none if no block was added.
+    pub(crate) fn finish(mut self, writes: &mut Writes) -> Result<Option<Arc<Run>>> {
+        if self.entry.blocks == 0 {
+            return Ok(None);
+        }
+        let fences = match &self.order {
+            Some(order) => Some(self.write_fences(order.clone(), writes)?),
+            None => None,
+        };
+        let run = Run::new(self.hold, self.schema, self.entry);
+        for (slot, block) in run.resident.iter().zip(self.blocks) {
+            slot.get_or_init(|| block);
+        }
+        if let Some(fences) = fences {
+            run.fences.get_or_init(|| fences);
+        }
+        Ok(Some(Arc::new(run)))
+    }
+
+    fn write_fences(&mut self, order: Arc<RowOrder>, writes: &mut Writes) -> Result<Fences> {
+        let rows = arrow::compute::concat_batches(&self.schema, &self.fences)?;
+        if self.entry.blocks > 1 {
+            let bytes = self.encoder.encode(&ChangeBatch::insertions(rows.clone()))?;
+            writes.put(Family::Blocks, block_key(self.hold.table(), self.hold.run(), FENCES), bytes);
+        }
+        let keys = order.rows(&rows)?;
+        Ok(Fences { rows, keys })
+    }
+}
