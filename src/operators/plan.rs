@@ -59,7 +59,7 @@ pub struct PlanNode {
 pub struct Plan {
     /// In topological order, at least one.
     pub nodes: Vec<PlanNode>,
-    /// The node that refuses late rows, if one does: its input schema is that of `$late`.
+    /// The node that refuses late rows, if one does. Its one input is another node, whose schema is that of `$late`.
     pub refusing: Option<usize>,
 }
 
@@ -68,6 +68,15 @@ impl Plan {
     #[must_use]
     pub fn root(&self) -> &PlanNode {
         self.nodes.last().expect("a plan has at least one node")
+    }
+
+    /// The columns that node `refusing` reads: those of its rows in `$late`.
+    #[must_use]
+    pub fn refused_schema(&self, refusing: usize) -> SchemaRef {
+        match self.nodes[refusing].inputs[0] {
+            Input::Node(node) => self.nodes[node].schema.clone(),
+            Input::Relation(_) => unreachable!("lowering puts a projection between a relation and an operator that refuses"),
+        }
     }
 
     /// What the stored state of this plan depends on.

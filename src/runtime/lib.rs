@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The running database: the epoch loop, the graph of views, source readers, sink deliveries, recovery.
+#![deny(unsafe_code)]
+
+mod command;
+mod definition;
+mod delivery;
+mod epoch_loop;
+mod event_time;
+mod feed;
+mod gather;
+mod graph;
+mod persisted;
+mod published;
+mod reader;
+mod sources;
+mod status;
+mod sync;
+mod table;
+mod tasks;
+
+pub use command::{Conflict, EpochChanges, Runtime, Setup, TableWrite, WriteDone};
+pub use definition::{Definition, EventTime, SinkDef, SourceDef, TableDef, ViewDef};
+pub use published::{Published, PublishedCell, RelationState};
+pub use status::{PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
+pub use tasks::spawn_thread;

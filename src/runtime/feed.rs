@@ -1,0 +1,277 @@
+//! One pass over a source: its readers, the position and clock of each partition, and the views it feeds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_connectors::{Partition, Position, Positions};
+use headwater_state::Writes;
+use headwater_types::{Clock, END_OF_TIME, Error, Micros, ObjectId, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::event_time::{self, PartitionClock};
+use crate::persisted;
+use crate::reader::ReaderGroup;
+use crate::{EventTime, SourceDef};
+
+/// The first and the longest pause between two tries to open a source.
+const BACK_OFF_MIN: Duration = Duration::from_millis(200);
+const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+
+/// The number of a feed.
+pub(crate) type FeedId = u32;
+
+/// Where a feed stands in one partition.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PartitionState {
+    pub position: Option<Position>,
+    pub clock: PartitionClock,
+    #[serde(skip)]
+    pub lag: Option<u64>,
+    #[serde(skip)]
+    dirty: bool,
+}
+
+/// The stored form of a feed, without its partitions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FeedRecord {
+    pub source: ObjectId,
+    pub subscribers: BTreeSet<ObjectId>,
+    pub watermark: Option<Micros>,
+    pub finished: bool,
+}
+
+/// One pass over a source. A source has one shared feed, and a private one for each view that is catching up.
+pub(crate) struct Feed {
+    pub id: FeedId,
+    pub record: FeedRecord,
+    pub partitions: BTreeMap<Partition, PartitionState>,
+    /// False until the source's start is known.
+    pub started: bool,
+    pub group: Option<ReaderGroup>,
+    pub readers: usize,
+    pub finished_readers: usize,
+    /// Tokens of flushes that not all readers have answered, with the answers missing.
+    pub flushes: BTreeMap<u64, usize>,
+    /// What the source waits for, or why it stopped.
+    pub waiting: Option<String>,
+    /// An error that trying again does not cure.
+    pub stopped: Option<Error>,
+    pub rows: u64,
+    pub retries: u64,
+    back_off: Duration,
+    reopen_at: Option<Duration>,
+    dirty: bool,
+}
+
+impl Feed {
+    /// A feed of `source` that has read nothing.
+    pub fn new(id: FeedId, source: ObjectId, start: Option<Positions>) -> Self {
+        let record = FeedRecord { source, subscribers: BTreeSet::new(), watermark: None, finished: false };
+        let mut feed = Self::restored(id, record, BTreeMap::new());
+        feed.started = false;
+        if let Some(start) = start {
+            feed.start_at(start, 0);
+        }
+        feed.dirty = true;
+        feed
+    }
+
+    /// A feed as it was at the last commit.
+    pub fn restored(id: FeedId, record: FeedRecord, partitions: BTreeMap<Partition, PartitionState>) -> Self {
+        Self {
+            id,
+            record,
+            partitions,
+            started: true,
+            group: None,
+            readers: 0,
+            finished_readers: 0,
+            flushes: BTreeMap::new(),
+            waiting: None,
+            stopped: None,
+            rows: 0,
+            retries: 0,
+            back_off: BACK_OFF_MIN,
+            reopen_at: None,
+            dirty: false,
+        }
+    }
+
+    /// The source's start is known: its partitions hold back the watermark from now on.
+    pub fn start_at(&mut self, start: Positions, now: Micros) {
+        for (partition, position) in start {
+            self.found(partition, position, now);
+        }
+        self.started = true;
+    }
+
+    /// A partition that was not known before.
+    pub fn found(&mut self, partition: Partition, position: Position, now: Micros) {
+        let clock = PartitionClock { active_at: now, ..PartitionClock::default() };
+        let state = PartitionState { position: Some(position), clock, lag: None, dirty: true };
+        self.partitions.entry(partition).or_insert(state);
+    }
+
+    /// Rows up to `next` were taken from `partition`.
+    pub fn advance(&mut self, partition: &Partition, next: Position, lag: Option<u64>, now: Micros) -> &mut PartitionClock {
+        let clock = PartitionClock::default();
+        let fresh = || PartitionState { position: None, clock, lag: None, dirty: true };
+        let state = self.partitions.entry(partition.clone()).or_insert_with(fresh);
+        state.position = Some(next);
+        state.lag = lag;
+        state.dirty = true;
+        state.clock.at_end = false;
+        state.clock.active_at = now;
+        &mut state.clock
+    }
+
+    /// Changes the clock of a known partition.
+    pub fn with_clock(&mut self, partition: &Partition, change: impl FnOnce(&mut PartitionClock)) {
+        if let Some(state) = self.partitions.get_mut(partition) {
+            change(&mut state.clock);
+            state.dirty = true;
+        }
+    }
+
+    /// Views come or go.
+    pub fn set_subscribed(&mut self, view: ObjectId, subscribed: bool) {
+        if subscribed {
+            self.record.subscribers.insert(view);
+        } else {
+            self.record.subscribers.remove(&view);
+        }
+        self.dirty = true;
+    }
+
+    /// A bounded source was read to its end: event time is over.
+    pub fn finish(&mut self) {
+        self.record.finished = true;
+        self.record.watermark = Some(END_OF_TIME);
+        self.group = None;
+        self.readers = 0;
+        self.dirty = true;
+    }
+
+    /// The watermark at the end of an epoch at time `now`.
+    pub fn update_watermark(&mut self, event_time: &EventTime, now: Micros) {
+        if !self.record.finished {
+            let clocks = self.partitions.values().map(|p| &p.clock);
+            let watermark = event_time::watermark(event_time, clocks, now, self.record.watermark);
+            self.dirty |= watermark != self.record.watermark;
+            self.record.watermark = watermark;
+        }
+    }
+
+    /// When a partition becomes idle, if one can.
+    pub fn idle_due(&self, event_time: &EventTime, now: Micros) -> Option<Micros> {
+        let clocks = self.partitions.values().map(|p| &p.clock);
+        if self.record.finished { None } else { event_time::idle_due(event_time, clocks, now) }
+    }
+
+    /// Opens the readers if they should run and do not: nothing to read for, finished, stopped, or too early after a failure.
+    pub fn open_if_due(&mut self, source: &SourceDef, readers_max: usize, clock: &Arc<dyn Clock>) {
+        let early = self.reopen_at.is_some_and(|at| clock.elapsed() < at);
+        let idle = self.record.subscribers.is_empty() && self.started;
+        if self.group.is_some() || self.record.finished || self.stopped.is_some() || early || idle {
+            return;
+        }
+        let position = |(name, state): (&Partition, &PartitionState)| Some((name.clone(), state.position.clone()?));
+        let positions = self.started.then(|| self.partitions.iter().filter_map(position).collect());
+        match ReaderGroup::open(source, positions, readers_max, clock.clone()) {
+            Ok(group) => self.group = Some(group),
+            Err(error) => self.failed(error, clock),
+        }
+    }
+
+    /// The readers run.
+    pub fn opened(&mut self, readers: usize) {
+        self.readers = readers;
+        self.finished_readers = 0;
+        self.waiting = None;
+        let tokens: Vec<u64> = self.flushes.keys().copied().collect();
+        for token in tokens {
+            self.flush(token);
+        }
+    }
+
+    /// Asks the readers to note their end; true if there is something to wait for.
+    pub fn flush(&mut self, token: u64) -> bool {
+        if self.record.finished || self.stopped.is_some() || self.record.subscribers.is_empty() {
+            self.flushes.remove(&token);
+            return false;
+        }
+        self.flushes.insert(token, self.readers);
+        if let Some(group) = &self.group {
+            group.flush(token, self.readers);
+        }
+        true
+    }
+
+    /// A reader has told everything before `token`; true if it was the last one.
+    pub fn flushed(&mut self, token: u64) -> bool {
+        match self.flushes.get_mut(&token) {
+            Some(missing) if *missing > 1 => {
+                *missing -= 1;
+                false
+            }
+            Some(_) => self.flushes.remove(&token).is_some(),
+            None => false,
+        }
+    }
+
+    /// A reader failed: all are dropped; what can be retried is opened anew after a pause that doubles.
+    pub fn failed(&mut self, error: Error, clock: &Arc<dyn Clock>) {
+        self.group = None;
+        self.readers = 0;
+        self.waiting = Some(error.to_string());
+        if error.kind().is_retryable() {
+            self.retries += 1;
+            self.reopen_at = Some(clock.elapsed() + self.back_off);
+            self.back_off = (self.back_off * 2).min(BACK_OFF_MAX);
+        } else {
+            self.stopped = Some(error);
+        }
+    }
+
+    /// Something came: the next failure starts from the shortest pause again.
+    pub fn recovered(&mut self) {
+        self.back_off = BACK_OFF_MIN;
+        self.waiting = None;
+    }
+
+    /// How long until the readers may be opened again.
+    pub fn reopen_in(&self, clock: &Arc<dyn Clock>) -> Option<Duration> {
+        let at = self.reopen_at.filter(|_| self.group.is_none() && self.stopped.is_none() && !self.record.finished)?;
+        Some(at.saturating_sub(clock.elapsed()))
+    }
+
+    /// What changed, into the epoch's batch.
+    pub fn save(&mut self, writes: &mut Writes) -> Result<()> {
+        if std::mem::take(&mut self.dirty) {
+            persisted::put(writes, persisted::key("feed", &format!("{:010}", self.id)), &self.record)?;
+        }
+        for (name, state) in self.partitions.iter_mut().filter(|(_, s)| s.dirty) {
+            state.dirty = false;
+            persisted::put(writes, persisted::key("part", &format!("{:010}/{name}", self.id)), state)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes of everything this feed keeps.
+    pub fn erase(&self, writes: &mut Writes) {
+        let family = headwater_state::Family::Meta;
+        writes.delete(family, persisted::key("feed", &format!("{:010}", self.id)));
+        for name in self.partitions.keys() {
+            writes.delete(family, persisted::key("part", &format!("{:010}/{name}", self.id)));
+        }
+    }
+
+    /// True if both stand at the same place of the same source.
+    pub fn meets(&self, other: &Feed) -> bool {
+        let same = |(name, state): (&Partition, &PartitionState)| other.partitions.get(name).is_some_and(|o| o.position == state.position);
+        self.record.finished == other.record.finished
+            && self.partitions.len() == other.partitions.len()
+            && self.partitions.iter().all(same)
+    }
+}

@@ -1,0 +1,65 @@
+//! What readers see: the snapshots of one committed epoch, replaced as a whole at each commit.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use headwater_state::{Snapshot, TableId};
+use headwater_types::{Epoch, Error, Micros, ObjectId, Result};
+use parking_lot::RwLock;
+
+/// A relation at the cut, or why it is off it.
+#[derive(Clone)]
+pub enum RelationState {
+    /// Its rows as of the epoch.
+    At(Snapshot),
+    /// It cannot be read; the error says why.
+    Off(Error),
+}
+
+/// All relations at one committed epoch.
+#[derive(Clone, Default)]
+pub struct Published {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its time.
+    pub now: Micros,
+    relations: HashMap<TableId, RelationState>,
+}
+
+impl Published {
+    /// The rows of table `number` of `object` (see [`TableId`]).
+    ///
+    /// # Errors
+    /// Why the relation is off the cut; `NotFound` if there is none such.
+    pub fn relation(&self, object: ObjectId, number: u16) -> Result<&Snapshot> {
+        match self.relations.get(&TableId::new(object, number)) {
+            Some(RelationState::At(snapshot)) => Ok(snapshot),
+            Some(RelationState::Off(error)) => Err(error.clone()),
+            None => Err(Error::not_found("this relation holds no rows to read")),
+        }
+    }
+
+    pub(crate) fn set(&mut self, id: TableId, state: RelationState) {
+        self.relations.insert(id, state);
+    }
+
+    pub(crate) fn remove(&mut self, object: ObjectId) {
+        self.relations.retain(|id, _| id.object != object);
+    }
+}
+
+/// Where the loop puts the latest cut and readers take it; neither waits for the other's work.
+#[derive(Default)]
+pub struct PublishedCell(RwLock<Arc<Published>>);
+
+impl PublishedCell {
+    /// The latest committed cut.
+    #[must_use]
+    pub fn get(&self) -> Arc<Published> {
+        self.0.read().clone()
+    }
+
+    pub(crate) fn set(&self, published: Arc<Published>) {
+        *self.0.write() = published;
+    }
+}

@@ -1,0 +1,30 @@
+//! The one place that starts threads: named, and a panic becomes an error that somebody sees.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::JoinHandle;
+
+use headwater_types::{Error, Result};
+
+/// Runs `work` on a new thread called `name`; if it panics, `on_panic` gets the message.
+///
+/// # Errors
+/// The machine has no thread to give.
+pub fn spawn_thread(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+    on_panic: impl FnOnce(Error) + Send + 'static,
+) -> Result<JoinHandle<()>> {
+    let thread = name.to_owned();
+    let body = move || {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+            on_panic(Error::bug(format!("thread {thread} panicked: {}", panic_message(&panic))));
+        }
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|e| Error::limit(format!("cannot start thread {name}: {e}")))
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown panic".to_owned())
+}
