@@ -246,6 +246,17 @@ impl Feed {
         Some(at.saturating_sub(clock.elapsed()))
     }
 
+    /// A word for how it stands.
+    pub fn state(&self) -> &'static str {
+        match () {
+            () if self.record.finished => "finished",
+            () if self.stopped.is_some() => "stopped",
+            () if self.record.subscribers.is_empty() => "unread",
+            () if self.waiting.is_some() || self.group.is_none() => "waiting",
+            () => "running",
+        }
+    }
+
     /// What changed, into the epoch's batch.
     pub fn save(&mut self, writes: &mut Writes) -> Result<()> {
         if std::mem::take(&mut self.dirty) {

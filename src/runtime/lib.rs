@@ -2,8 +2,11 @@
 #![deny(unsafe_code)]
 
 mod command;
+mod ddl;
 mod definition;
 mod delivery;
+mod disk;
+mod diverted;
 mod epoch_loop;
 mod event_time;
 mod feed;
@@ -12,6 +15,7 @@ mod graph;
 mod persisted;
 mod published;
 mod reader;
+mod sinks;
 mod sources;
 mod status;
 mod sync;
@@ -20,6 +24,7 @@ mod tasks;
 
 pub use command::{Conflict, EpochChanges, Runtime, Setup, TableWrite, WriteDone};
 pub use definition::{Definition, EventTime, SinkDef, SourceDef, TableDef, ViewDef};
+pub use diverted::{late_schema, source_errors_schema, view_errors_schema};
 pub use published::{Published, PublishedCell, RelationState};
 pub use status::{PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
 pub use tasks::spawn_thread;

@@ -1,0 +1,279 @@
+//! What the engine asks of the loop, and the handle it asks through.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use crossbeam_channel::Sender;
+use headwater_state::{Store, Writes};
+use headwater_types::{ChangeBatch, Clock, Epoch, Error, ObjectId, Result};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::delivery::{OutboxAnswer, OutboxAsk};
+use crate::epoch_loop::EpochLoop;
+use crate::{Definition, PublishedCell, Status, spawn_thread};
+
+/// Commands that may wait for the loop.
+const COMMANDS_MAX: usize = 1_024;
+/// Epochs that a subscription may be behind.
+const SUBSCRIPTION_EPOCHS_MAX: usize = 1_024;
+
+/// What is done with a row whose primary key is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Conflict {
+    /// The write fails with 23505.
+    #[default]
+    Refuse,
+    /// The row is left out.
+    Nothing,
+    /// The row replaces the old one; of several with one key the last wins.
+    Replace,
+}
+
+/// One write to a table, applied whole in one epoch: deletions first.
+#[derive(Debug, Default)]
+pub struct TableWrite {
+    /// Whole rows to delete, each as often as it stands here.
+    pub delete: Option<RecordBatch>,
+    /// Rows to insert.
+    pub insert: Option<RecordBatch>,
+    /// What happens to keys that are there already.
+    pub conflict: Conflict,
+}
+
+/// What a write did, told once it is durable.
+#[derive(Debug, Clone, Copy)]
+pub struct WriteDone {
+    /// The epoch it went into.
+    pub epoch: Epoch,
+    /// Rows inserted.
+    pub inserted: u64,
+    /// Rows deleted.
+    pub deleted: u64,
+}
+
+/// The net change of one synced epoch of a view.
+#[derive(Debug, Clone)]
+pub struct EpochChanges {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Rows with weights, consolidated.
+    pub changes: Vec<ChangeBatch>,
+}
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// One command to the loop. A dropped reply means that nobody waits any more.
+pub(crate) enum Command {
+    Create { object: Definition, catalog: Writes, reply: Reply<Epoch> },
+    Drop { objects: Vec<ObjectId>, catalog: Writes, reply: Reply<Epoch> },
+    Catalog { catalog: Writes, reply: Reply<Epoch> },
+    Write { table: ObjectId, write: TableWrite, reply: Reply<WriteDone> },
+    Flush { only: Option<ObjectId>, reply: Reply<Epoch> },
+    Hold(bool),
+    Subscribe { relation: ObjectId, reply: Reply<mpsc::Receiver<EpochChanges>> },
+    Outbox { ask: OutboxAsk, reply: Reply<OutboxAnswer> },
+    Delivered { sink: ObjectId, mark: headwater_connectors::Mark },
+    SinkState { sink: ObjectId, state: Option<String>, retries: u64 },
+    Status { reply: Reply<Status> },
+    Checkpoint { directory: PathBuf, reply: Reply<Epoch> },
+    CheckpointDurable(Epoch),
+    Stop { reply: Reply<Epoch> },
+}
+
+/// What the runtime stands on.
+pub struct Setup {
+    /// Where rows are kept.
+    pub store: Arc<Store>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Readers per source at most.
+    pub readers_max: usize,
+    /// Resident state of all views; the view that takes most is set aside when it is passed.
+    pub memory_limit_bytes: usize,
+    /// The directory whose disk is watched for free space.
+    pub directory: Option<PathBuf>,
+    /// Grows with every restore; part of sinks' marks.
+    pub incarnation: u64,
+    /// The epoch of the checkpoint that was restored: up to it, marks of the incarnation before count as ours.
+    pub restored: Epoch,
+    /// Where sinks run.
+    pub tokio: tokio::runtime::Handle,
+}
+
+/// The running database, as its owner holds it. A clone is the same database.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) commands: Sender<Command>,
+    published: Arc<PublishedCell>,
+    synced: watch::Receiver<Epoch>,
+    thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+    died: Arc<Mutex<Option<Error>>>,
+}
+
+impl Runtime {
+    /// Starts the loop over what was committed last, with `objects` in the order of their numbers.
+    ///
+    /// # Errors
+    /// `Storage`, `Corrupt`.
+    pub fn start(setup: Setup, objects: Vec<Definition>) -> Result<Runtime> {
+        let (commands, inbox) = crossbeam_channel::bounded(COMMANDS_MAX);
+        let published = Arc::new(PublishedCell::default());
+        let (synced_sender, synced) = watch::channel(Epoch::default());
+        let died = Arc::new(Mutex::new(None));
+        let mut epoch_loop = EpochLoop::open(setup, objects, (inbox, commands.clone()), published.clone(), synced_sender)?;
+        let (on_error, on_panic) = (died.clone(), died.clone());
+        let run = move || {
+            if let Err(error) = epoch_loop.run() {
+                *on_error.lock() = Some(error);
+            }
+        };
+        let thread = spawn_thread("epoch loop", run, move |panic| *on_panic.lock() = Some(panic))?;
+        Ok(Runtime { commands, published, synced, thread: Arc::new(Mutex::new(Some(thread))), died })
+    }
+
+    /// The latest committed cut.
+    #[must_use]
+    pub fn published(&self) -> Arc<crate::Published> {
+        self.published.get()
+    }
+
+    /// The latest epoch that survives power loss.
+    #[must_use]
+    pub fn synced(&self) -> watch::Receiver<Epoch> {
+        self.synced.clone()
+    }
+
+    /// Starts `object` and commits `catalog` with it.
+    ///
+    /// # Errors
+    /// What the object's opening says.
+    pub async fn create(&self, object: Definition, catalog: Writes) -> Result<Epoch> {
+        self.ask(|reply| Command::Create { object, catalog, reply }).await
+    }
+
+    /// Ends `objects` (readers before what they read), deletes what they keep and commits `catalog` with it.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn drop_objects(&self, objects: Vec<ObjectId>, catalog: Writes) -> Result<Epoch> {
+        self.ask(|reply| Command::Drop { objects, catalog, reply }).await
+    }
+
+    /// Commits `catalog` alone.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn commit_catalog(&self, catalog: Writes) -> Result<Epoch> {
+        self.ask(|reply| Command::Catalog { catalog, reply }).await
+    }
+
+    /// Applies `write`; returns when its epoch is durable.
+    ///
+    /// # Errors
+    /// What [`TableWrite`]'s checks say; `NotFound`.
+    pub async fn write(&self, table: ObjectId, write: TableWrite) -> Result<WriteDone> {
+        self.ask(|reply| Command::Write { table, write, reply }).await
+    }
+
+    /// Returns when everything that the sources hold now (those that `only` reads, or all) is committed and visible.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn flush(&self, only: Option<ObjectId>) -> Result<Epoch> {
+        self.ask(|reply| Command::Flush { only, reply }).await
+    }
+
+    /// While held, sources that have not been read yet are not read: the views of one script start together.
+    ///
+    /// # Errors
+    /// The loop has ended.
+    pub async fn hold(&self, hold: bool) -> Result<()> {
+        self.tell(Command::Hold(hold)).await
+    }
+
+    /// The rows of `relation` as one change, then its changes by synced epoch.
+    ///
+    /// # Errors
+    /// `NotFound`, or why it is off the cut.
+    pub async fn subscribe(&self, relation: ObjectId) -> Result<mpsc::Receiver<EpochChanges>> {
+        self.ask(|reply| Command::Subscribe { relation, reply }).await
+    }
+
+    /// How everything stands.
+    ///
+    /// # Errors
+    /// The loop has ended.
+    pub async fn status(&self) -> Result<Status> {
+        self.ask(|reply| Command::Status { reply }).await
+    }
+
+    /// Puts a copy of the store between two epochs into the new directory `directory`, and says which epoch it holds.
+    ///
+    /// # Errors
+    /// `Storage`, `Unsupported` for a store without files.
+    pub async fn checkpoint(&self, directory: PathBuf) -> Result<Epoch> {
+        self.ask(|reply| Command::Checkpoint { directory, reply }).await
+    }
+
+    /// A checkpoint of `epoch` is durable elsewhere.
+    ///
+    /// # Errors
+    /// The loop has ended.
+    pub async fn checkpoint_durable(&self, epoch: Epoch) -> Result<()> {
+        self.tell(Command::CheckpointDurable(epoch)).await
+    }
+
+    /// Ends the loop after a last, synced epoch.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn stop(&self) -> Result<Epoch> {
+        let epoch = self.ask(|reply| Command::Stop { reply }).await?;
+        self.join().await;
+        Ok(epoch)
+    }
+
+    /// Waits for the loop's thread.
+    async fn join(&self) {
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            // Its panic, if any, is in `died` already.
+            let _in_died = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+
+    /// Why the loop ended, if it did by itself.
+    #[must_use]
+    pub fn died(&self) -> Option<Error> {
+        self.died.lock().clone()
+    }
+
+    pub(crate) async fn tell(&self, mut command: Command) -> Result<()> {
+        loop {
+            match self.commands.try_send(command) {
+                Ok(()) => return Ok(()),
+                Err(crossbeam_channel::TrySendError::Full(back)) => command = back,
+                Err(crossbeam_channel::TrySendError::Disconnected(_)) => return Err(self.ended()),
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(command(reply)).await?;
+        answer.await.map_err(|_| self.ended())?
+    }
+
+    fn ended(&self) -> Error {
+        self.died().unwrap_or_else(|| Error::cancelled("the database is shut down"))
+    }
+}
+
+/// A channel for a subscription.
+pub(crate) fn subscription() -> (mpsc::Sender<EpochChanges>, mpsc::Receiver<EpochChanges>) {
+    mpsc::channel(SUBSCRIPTION_EPOCHS_MAX)
+}

@@ -1,0 +1,232 @@
+//! One task per sink: takes synced epochs from the outbox, delivers them with their mark, tries again with back-off.
+
+use std::time::Duration;
+
+use headwater_connectors::{Delivery, Mark, Sink};
+use headwater_types::{ChangeBatch, Epoch, Error, ErrorKind, ObjectId, Result, RowOrder, consolidate};
+use tokio::sync::watch;
+
+use crate::SinkDef;
+use crate::command::{Command, Reply};
+
+/// The first and the longest pause between two tries.
+const BACK_OFF_MIN: Duration = Duration::from_millis(200);
+const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+/// One delivery takes waiting epochs up to this many bytes.
+pub(crate) const DELIVERY_BYTES_MAX: usize = 64 << 20;
+
+/// What a sink asks of the loop.
+pub(crate) struct OutboxAsk {
+    pub sink: ObjectId,
+    pub what: OutboxPart,
+}
+
+/// Which rows.
+pub(crate) enum OutboxPart {
+    /// None: only the mark kept here.
+    Mark,
+    /// The whole relation as it is now.
+    All,
+    /// The changes of the epochs after the first up to the second, or of as many of them as fit in one delivery.
+    Epochs(Epoch, Epoch),
+}
+
+/// Rows with weights, complete up to `upto`.
+pub(crate) struct OutboxAnswer {
+    pub upto: Epoch,
+    pub changes: Vec<ChangeBatch>,
+    /// The mark kept here.
+    pub kept: Option<Mark>,
+    /// False if the epochs that were asked for are not all kept any more.
+    pub complete: bool,
+}
+
+/// What a sink may deliver: synced epochs, and for some sinks only what a durable checkpoint holds.
+#[derive(Clone)]
+pub(crate) struct Deliverable {
+    pub synced: watch::Receiver<Epoch>,
+    pub checkpoint: Option<watch::Receiver<Epoch>>,
+}
+
+impl Deliverable {
+    fn upto(&self) -> Epoch {
+        let synced = *self.synced.borrow();
+        self.checkpoint.as_ref().map_or(synced, |c| synced.min(*c.borrow()))
+    }
+
+    async fn beyond(&mut self, epoch: Epoch) -> Result<()> {
+        let closed = |_| Error::cancelled("the database is shut down");
+        self.synced.wait_for(|e| *e > epoch).await.map_err(closed)?;
+        if let Some(checkpoint) = &mut self.checkpoint {
+            checkpoint.wait_for(|e| *e > epoch).await.map_err(closed)?;
+        }
+        Ok(())
+    }
+}
+
+/// What identifies this line of time in marks.
+#[derive(Clone, Copy)]
+pub(crate) struct Line {
+    pub incarnation: u64,
+    pub restored: Epoch,
+}
+
+pub(crate) struct Courier {
+    pub def: SinkDef,
+    pub runtime: Asker,
+    pub deliverable: Deliverable,
+    pub line: Line,
+    retries: u64,
+}
+
+/// How a courier reaches the loop.
+#[derive(Clone)]
+pub(crate) struct Asker(pub crossbeam_channel::Sender<Command>);
+
+impl Asker {
+    async fn tell(&self, mut command: Command) -> Result<()> {
+        loop {
+            match self.0.try_send(command) {
+                Ok(()) => return Ok(()),
+                Err(crossbeam_channel::TrySendError::Full(back)) => command = back,
+                Err(crossbeam_channel::TrySendError::Disconnected(_)) => return Err(Error::cancelled("the database is shut down")),
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.tell(command(reply)).await?;
+        answer.await.map_err(|_| Error::cancelled("the database is shut down"))?
+    }
+}
+
+impl Courier {
+    pub fn new(def: SinkDef, runtime: Asker, deliverable: Deliverable, line: Line) -> Self {
+        Self { def, runtime, deliverable, line, retries: 0 }
+    }
+
+    /// Delivers until the database shuts down or an error says that trying again does not help.
+    pub async fn run(mut self) {
+        let mut pause = BACK_OFF_MIN;
+        loop {
+            let before = self.retries;
+            match self.deliver_all().await {
+                Err(error) if error.kind() == ErrorKind::Cancelled => return,
+                Err(error) => {
+                    let stop = !error.kind().is_retryable();
+                    self.retries += 1;
+                    let state = if stop { format!("stopped: {error}") } else { error.to_string() };
+                    if self.tell_state(Some(state)).await.is_err() || stop {
+                        return;
+                    }
+                }
+                Ok(()) => return,
+            }
+            pause = if self.retries == before + 1 { (pause * 2).min(BACK_OFF_MAX) } else { BACK_OFF_MIN };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn tell_state(&self, state: Option<String>) -> Result<()> {
+        self.runtime.tell(Command::SinkState { sink: self.def.id, state, retries: self.retries }).await
+    }
+
+    async fn deliver_all(&mut self) -> Result<()> {
+        let mut sink = self.def.connector.open_sink(&self.def.definition)?;
+        let mut mark = self.reconcile(sink.as_mut()).await?;
+        self.tell_state(None).await?;
+        loop {
+            self.deliverable.beyond(mark.epoch).await?;
+            let answer = self.outbox(OutboxPart::Epochs(mark.epoch, self.deliverable.upto())).await?;
+            if !answer.complete {
+                mark = self.rewrite(sink.as_mut()).await?;
+                continue;
+            }
+            let next = Mark { epoch: answer.upto, ..mark };
+            let changes = net(&self.def, &answer.changes)?;
+            if !changes.is_empty() {
+                sink.deliver(&Delivery { before: Some(mark), mark: next, changes }).await?;
+            }
+            self.delivered(next).await?;
+            mark = next;
+        }
+    }
+
+    /// Compares the mark that the target holds with the one kept here, and decides where to go on from.
+    async fn reconcile(&mut self, sink: &mut dyn Sink) -> Result<Mark> {
+        let held = sink.mark().await?;
+        let kept = self.outbox(OutboxPart::Mark).await?.kept;
+        let here = if sink.keeps_mark() { held } else { held.or(kept) };
+        match (here, kept) {
+            (None, None) => self.first_delivery(sink).await,
+            (Some(mark), _) if self.is_of_this_line(&mark) => Ok(Mark { incarnation: self.line.incarnation, ..mark }),
+            (Some(_), _) => self.rewrite(sink).await,
+            (None, Some(_)) => self.rewrite(sink).await,
+        }
+    }
+
+    /// Of this incarnation and not ahead of what is durable here, or from before the restored checkpoint.
+    fn is_of_this_line(&self, mark: &Mark) -> bool {
+        let same = mark.incarnation == self.line.incarnation && mark.epoch <= *self.deliverable.synced.borrow();
+        same || (mark.incarnation < self.line.incarnation && mark.epoch <= self.line.restored)
+    }
+
+    /// The view as it is now; the target keeps what it has of others.
+    async fn first_delivery(&mut self, sink: &mut dyn Sink) -> Result<Mark> {
+        let (mark, changes) = self.all().await?;
+        sink.deliver(&Delivery { before: None, mark, changes }).await?;
+        self.delivered(mark).await?;
+        Ok(mark)
+    }
+
+    /// Makes the target equal to the relation, whatever it held.
+    async fn rewrite(&mut self, sink: &mut dyn Sink) -> Result<Mark> {
+        if !self.def.definition.upsert {
+            let name = &self.def.definition.name;
+            let error = Error::storage(format!("sink \"{name}\" cannot tell which rows its target has: the mark there is not of this line of time"));
+            return Err(error.with_hint("an append sink cannot take rows back; check the target, then drop the sink and create it again"));
+        }
+        let (mark, rows) = self.all().await?;
+        sink.rewrite(rows, mark).await?;
+        self.delivered(mark).await?;
+        Ok(mark)
+    }
+
+    /// The whole relation, once the epoch that it is from is durable.
+    async fn all(&mut self) -> Result<(Mark, Vec<ChangeBatch>)> {
+        let answer = self.outbox(OutboxPart::All).await?;
+        if answer.upto.0 > 0 {
+            self.deliverable.beyond(Epoch(answer.upto.0 - 1)).await?;
+        }
+        let mark = Mark { sink: self.def.definition.uuid, incarnation: self.line.incarnation, epoch: answer.upto };
+        Ok((mark, net(&self.def, &answer.changes)?))
+    }
+
+    async fn outbox(&self, what: OutboxPart) -> Result<OutboxAnswer> {
+        let ask = OutboxAsk { sink: self.def.id, what };
+        self.runtime.ask(|reply| Command::Outbox { ask, reply }).await
+    }
+
+    async fn delivered(&self, mark: Mark) -> Result<()> {
+        self.runtime.tell(Command::Delivered { sink: self.def.id, mark }).await
+    }
+}
+
+/// The net change: at most one deletion and one insertion a row, deletions first.
+fn net(def: &SinkDef, changes: &[ChangeBatch]) -> Result<Vec<ChangeBatch>> {
+    let schema = &def.definition.schema;
+    let all: Vec<usize> = (0..schema.fields().len()).collect();
+    let net = consolidate(schema, &RowOrder::new(schema, &all)?, changes)?;
+    let (mut deleted, mut inserted) = (Vec::new(), Vec::new());
+    for row in 0..net.len() {
+        let index = u32::try_from(row).map_err(|_| Error::limit("a delivery of more than 2^32 rows"))?;
+        if net.weight(row) < 0 { deleted.push(index) } else { inserted.push(index) }
+    }
+    let mut batches = Vec::new();
+    for rows in [deleted, inserted].into_iter().filter(|rows| !rows.is_empty()) {
+        batches.extend(net.take(&rows.into())?.chunks());
+    }
+    Ok(batches)
+}

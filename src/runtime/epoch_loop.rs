@@ -1,0 +1,478 @@
+//! The epoch loop: gather, push, finish, flush, commit; one thread, one order, one write batch an epoch.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use headwater_state::{Relation, Store, TableId, Writes};
+use headwater_types::{ChangeBatch, Clock, Epoch, Error, Micros, ObjectId, Result, Watermarks};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::command::{Command, Reply};
+use crate::disk::DiskWatch;
+use crate::feed::{Feed, FeedId};
+use crate::gather::Wake;
+use crate::graph::{FailureRecord, RunningView};
+use crate::persisted::{self, EpochRecord};
+use crate::reader::Message;
+use crate::sinks::RunningSink;
+use crate::sources::RunningSource;
+use crate::sync::{Syncer, Waiter};
+use crate::table::RunningTable;
+use crate::tasks::panic_message;
+use crate::{Definition, EpochChanges, Published, PublishedCell, RelationState, Setup, TableWrite, WriteDone};
+
+/// A view that failed, and why.
+pub(crate) struct FailedView {
+    pub name: String,
+    pub error: Error,
+}
+
+/// A flush that waits for feeds.
+pub(crate) struct PendingFlush {
+    pub feeds: Vec<FeedId>,
+    pub reply: Reply<Epoch>,
+}
+
+/// Everything that runs, owned by one thread.
+pub(crate) struct EpochLoop {
+    pub store: Arc<Store>,
+    pub clock: Arc<dyn Clock>,
+    pub setup: Setup,
+    /// For sinks, which ask like everybody else.
+    pub commands: Sender<Command>,
+    pub inbox: Receiver<Command>,
+    /// Commands that came during an epoch and wait for its end.
+    pub deferred: VecDeque<Command>,
+    pub epoch: Epoch,
+    pub now: Micros,
+    pub rows: u64,
+    pub sources: BTreeMap<ObjectId, RunningSource>,
+    pub feeds: BTreeMap<FeedId, Feed>,
+    pub tables: BTreeMap<ObjectId, RunningTable>,
+    /// By number, hence in topological order: a view is made after what it reads.
+    pub views: BTreeMap<ObjectId, RunningView>,
+    pub failed: BTreeMap<ObjectId, FailedView>,
+    pub sinks: BTreeMap<ObjectId, RunningSink>,
+    pub subscriptions: Vec<(ObjectId, mpsc::Sender<EpochChanges>)>,
+    pub flushes: HashMap<u64, PendingFlush>,
+    pub next_token: u64,
+    pub held: bool,
+    pub disk: DiskWatch,
+    /// Something asks for an epoch although no rows came.
+    pub wanted: bool,
+    /// Tables created since the last cut: published although nothing changed.
+    pub appeared: Vec<ObjectId>,
+    /// What this epoch writes beside the rows: catalog entries, records of the runtime.
+    pub writes: Writes,
+    /// Who is told once this epoch is durable, and once it is committed.
+    pub on_durable: Vec<Waiter>,
+    pub on_commit: Vec<Reply<Epoch>>,
+    pub published: Arc<PublishedCell>,
+    cut: Published,
+    pub synced: watch::Receiver<Epoch>,
+    pub checkpointed: watch::Sender<Epoch>,
+    pub syncer: Syncer,
+    stopping: Option<Reply<Epoch>>,
+}
+
+impl EpochLoop {
+    /// The loop over what was committed last.
+    ///
+    /// # Errors
+    /// `Storage`, `Corrupt`.
+    pub fn open(
+        setup: Setup,
+        objects: Vec<Definition>,
+        inbox: (Receiver<Command>, Sender<Command>),
+        published: Arc<PublishedCell>,
+        synced: watch::Sender<Epoch>,
+    ) -> Result<Self> {
+        let store = setup.store.clone();
+        let record: EpochRecord = persisted::get(store.blocks().as_ref(), &persisted::key("epoch", ""))?.unwrap_or_default();
+        synced.send_replace(record.epoch);
+        let latest = synced.subscribe();
+        let syncer = Syncer::start(store.blocks().clone(), synced)?;
+        let mut this = Self {
+            clock: setup.clock.clone(),
+            disk: DiskWatch::new(setup.directory.clone()),
+            commands: inbox.1,
+            inbox: inbox.0,
+            setup,
+            store,
+            deferred: VecDeque::new(),
+            epoch: record.epoch,
+            now: record.now,
+            rows: 0,
+            sources: BTreeMap::new(),
+            feeds: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            views: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            sinks: BTreeMap::new(),
+            subscriptions: Vec::new(),
+            flushes: HashMap::new(),
+            next_token: 1,
+            held: false,
+            wanted: false,
+            appeared: Vec::new(),
+            writes: Writes::new(),
+            on_durable: Vec::new(),
+            on_commit: Vec::new(),
+            published,
+            cut: Published::default(),
+            synced: latest,
+            checkpointed: watch::channel(Epoch::default()).0,
+            syncer,
+            stopping: None,
+        };
+        this.restore(objects)?;
+        this.publish(None);
+        Ok(this)
+    }
+
+    /// Runs until told to stop.
+    ///
+    /// # Errors
+    /// `Storage`: the store is closed and must be opened again.
+    pub fn run(&mut self) -> Result<()> {
+        loop {
+            self.open_due_feeds();
+            match self.wait(self.sleep())? {
+                Wake::Command(command) => self.handle(command)?,
+                Wake::Message(feed, message) => self.step(Some((feed, message)))?,
+                Wake::Due => {
+                    self.disk.check(&self.clock);
+                    if self.is_due() {
+                        self.step(None)?;
+                    }
+                }
+            }
+            if let Some(reply) = self.stopping.take() {
+                return self.end(reply);
+            }
+        }
+    }
+
+    fn handle(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::Create { object, catalog, reply } => self.create(object, catalog, reply),
+            Command::Drop { objects, catalog, reply } => self.drop_objects(&objects, catalog, reply),
+            Command::Catalog { catalog, reply } => self.commit_catalog(catalog, reply),
+            Command::Write { .. } => {
+                self.deferred_write(command);
+                self.step(None)
+            }
+            Command::Flush { only, reply } => {
+                self.start_flush(only, reply);
+                self.step(None)
+            }
+            Command::Hold(held) => {
+                self.held = held;
+                Ok(())
+            }
+            Command::Subscribe { relation, reply } => {
+                self.subscribe(relation, reply);
+                self.step(None)
+            }
+            Command::Outbox { ask, reply } => {
+                answer(reply, self.outbox(&ask));
+                Ok(())
+            }
+            Command::Delivered { sink, mark } => self.delivered(sink, mark),
+            Command::SinkState { sink, state, retries } => {
+                self.sink_state(sink, state, retries);
+                Ok(())
+            }
+            Command::Status { reply } => {
+                answer(reply, Ok(self.status()));
+                Ok(())
+            }
+            Command::Checkpoint { directory, reply } => {
+                let taken = self.store.blocks().checkpoint(&directory).map(|()| self.epoch);
+                answer(reply, taken);
+                Ok(())
+            }
+            Command::CheckpointDurable(epoch) => {
+                self.checkpointed.send_replace(epoch);
+                Ok(())
+            }
+            Command::Stop { reply } => {
+                self.stopping = Some(reply);
+                Ok(())
+            }
+        }
+    }
+
+    /// One epoch, if there is anything to make it of.
+    pub(crate) fn step(&mut self, first: Option<(FeedId, Message)>) -> Result<()> {
+        let epoch = self.epoch.next();
+        self.now = self.now.max(self.clock.now());
+        let due = self.is_due();
+        self.begin(epoch);
+        let gathered = self.gather(first, epoch)?;
+        if gathered.dirty || due || std::mem::take(&mut self.wanted) || !self.on_commit.is_empty() {
+            self.finish(epoch);
+            let writes = self.flush(epoch)?;
+            self.commit(epoch, writes)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, epoch: Epoch) {
+        let now = self.now;
+        for table in self.tables.values_mut() {
+            table.changes.clear();
+        }
+        for id in self.view_ids() {
+            self.guard(id, |view| view.begin(epoch, now));
+            if self.views.get(&id).is_some_and(|v| v.fresh) {
+                self.fill(id);
+            }
+        }
+    }
+
+    /// A view that was just created takes the rows that its inputs hold.
+    fn fill(&mut self, id: ObjectId) {
+        let now = self.now;
+        for from in self.views[&id].reads() {
+            let held = self.relation(from).map(Relation::snapshot);
+            let Some(snapshot) = held else { continue };
+            self.guard(id, |view| {
+                for batch in snapshot.changes()? {
+                    view.push_from(from, &batch?, now)?;
+                }
+                Ok(())
+            });
+        }
+    }
+
+    /// Pushes rows of `from` into a view.
+    pub(crate) fn push(&mut self, view: ObjectId, from: ObjectId, batch: &ChangeBatch) {
+        let now = self.now;
+        self.guard(view, |view| view.push_from(from, batch, now));
+    }
+
+    /// All input has come: views finish in topological order, each after what it reads.
+    fn finish(&mut self, epoch: Epoch) {
+        let now = self.now;
+        self.update_source_watermarks();
+        for table in self.tables.values_mut() {
+            table.finish(now);
+        }
+        for id in self.view_ids() {
+            let mut watermarks: HashMap<ObjectId, Watermarks> = HashMap::new();
+            for from in self.views[&id].reads() {
+                watermarks.insert(from, self.watermarks_for(id, from));
+                let changes: Vec<ChangeBatch> = self.changes_of(from).to_vec();
+                for batch in &changes {
+                    self.push(id, from, batch);
+                }
+            }
+            let watermark_of = |from: ObjectId| watermarks.get(&from).cloned().unwrap_or_default();
+            self.guard(id, |view| view.finish(epoch, now, &watermark_of));
+        }
+        self.enforce_memory_limit();
+    }
+
+    /// What table or view `id` changed in this epoch.
+    pub(crate) fn changes_of(&self, id: ObjectId) -> &[ChangeBatch] {
+        let table = self.tables.get(&id).map(|t| t.changes.as_slice());
+        table.or_else(|| self.views.get(&id).map(|v| v.changes.as_slice())).unwrap_or_default()
+    }
+
+    fn watermarks_for(&self, view: ObjectId, from: ObjectId) -> Watermarks {
+        if let Some(table) = self.tables.get(&from) {
+            return table.watermarks();
+        }
+        if let Some(upstream) = self.views.get(&from) {
+            return upstream.watermarks().clone();
+        }
+        self.source_watermarks(view, from)
+    }
+
+    /// The kept rows of a table or view that is on the cut.
+    pub(crate) fn relation(&self, id: ObjectId) -> Option<&Relation> {
+        self.tables.get(&id).map(|t| &t.relation).or_else(|| self.views.get(&id).map(|v| &v.relation))
+    }
+
+    pub(crate) fn relation_mut(&mut self, id: ObjectId) -> Option<&mut Relation> {
+        match self.tables.get_mut(&id) {
+            Some(table) => Some(&mut table.relation),
+            None => self.views.get_mut(&id).map(|v| &mut v.relation),
+        }
+    }
+
+    /// Everything that changed, as one batch. A view that cannot flush is set aside and writes nothing.
+    fn flush(&mut self, epoch: Epoch) -> Result<Writes> {
+        let mut writes = std::mem::take(&mut self.writes);
+        for id in self.view_ids() {
+            let mut own = Writes::new();
+            if self.guard(id, |view| view.flush(epoch, &mut own)) {
+                writes.append(own);
+            }
+        }
+        for table in self.tables.values_mut() {
+            table.flush(epoch, &mut writes)?;
+        }
+        for source in self.sources.values_mut() {
+            source.errors.flush(epoch, &mut writes)?;
+        }
+        self.merge_feeds(&mut writes);
+        for feed in self.feeds.values_mut() {
+            feed.save(&mut writes)?;
+        }
+        // Views that failed while flushing have left their failure here.
+        writes.append(std::mem::take(&mut self.writes));
+        let record = EpochRecord { epoch, now: self.now, incarnation: self.setup.incarnation };
+        persisted::put(&mut writes, persisted::key("epoch", ""), &record)?;
+        self.store.collect_garbage(&mut writes);
+        Ok(writes)
+    }
+
+    /// Written: visible to queries. Synced soon: told to whoever waits.
+    fn commit(&mut self, epoch: Epoch, writes: Writes) -> Result<()> {
+        self.store.blocks().write(&writes)?;
+        self.epoch = epoch;
+        self.publish(Some(epoch));
+        let told = self.changes_for_subscriptions(epoch)?;
+        let mut waiters = std::mem::take(&mut self.on_durable);
+        waiters.extend(told);
+        let wanted = !waiters.is_empty() || !self.sinks.is_empty();
+        self.syncer.written(epoch, waiters, wanted)?;
+        for reply in self.on_commit.drain(..) {
+            answer(reply, Ok(epoch));
+        }
+        Ok(())
+    }
+
+    /// Puts the new cut in the place of the old one.
+    fn publish(&mut self, changed: Option<Epoch>) {
+        let all = changed.is_none();
+        let cut = &mut self.cut;
+        cut.epoch = self.epoch;
+        cut.now = self.now;
+        for (id, table) in &self.tables {
+            if all || !table.changes.is_empty() || self.appeared.contains(id) {
+                cut.set(TableId::new(*id, TableId::ROWS), RelationState::At(table.relation.snapshot()));
+            }
+        }
+        for (id, view) in &self.views {
+            cut.set(TableId::new(*id, TableId::ROWS), RelationState::At(view.relation.snapshot()));
+            if let Some(late) = &view.diverted.late {
+                cut.set(TableId::new(*id, TableId::LATE), RelationState::At(late.snapshot()));
+            }
+            cut.set(TableId::new(*id, TableId::ERRORS), RelationState::At(view.diverted.errors.snapshot()));
+        }
+        for (id, source) in &self.sources {
+            cut.set(TableId::new(*id, TableId::ERRORS), RelationState::At(source.errors.relation.snapshot()));
+        }
+        for (id, failed) in &self.failed {
+            let error = FailureRecord::of(&failed.error).error(&failed.name);
+            cut.set(TableId::new(*id, TableId::ROWS), RelationState::Off(error));
+        }
+        self.appeared.clear();
+        self.published.set(Arc::new(cut.clone()));
+    }
+
+    /// A created relation is there to be read at once, a dropped one is gone.
+    pub(crate) fn unpublish(&mut self, id: ObjectId) {
+        self.cut.remove(id);
+    }
+
+    pub(crate) fn view_ids(&self) -> Vec<ObjectId> {
+        self.views.keys().copied().collect()
+    }
+
+    /// Runs `work` on a view; if it fails or panics the view and all above it are set aside. True if all went well.
+    pub(crate) fn guard(&mut self, id: ObjectId, work: impl FnOnce(&mut RunningView) -> Result<()>) -> bool {
+        let Some(view) = self.views.get_mut(&id) else { return false };
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(view)));
+        let outcome = outcome.unwrap_or_else(|panic| Err(Error::bug(format!("an operator panicked: {}", panic_message(&panic)))));
+        match outcome {
+            Ok(()) => true,
+            Err(error) => {
+                self.set_aside(id, error);
+                false
+            }
+        }
+    }
+
+    fn enforce_memory_limit(&mut self) {
+        let sizes: Vec<(ObjectId, usize)> = self.views.iter().map(|(id, v)| (*id, v.state_bytes())).collect();
+        let total: usize = sizes.iter().map(|(_, bytes)| bytes).sum();
+        let limit = self.setup.memory_limit_bytes;
+        if total <= limit {
+            return;
+        }
+        if let Some((id, bytes)) = sizes.into_iter().max_by_key(|(_, bytes)| *bytes) {
+            let message = format!("its state takes {} MiB, all views together {} MiB of {} MiB", bytes >> 20, total >> 20, limit >> 20);
+            self.set_aside(id, Error::limit(message).with_hint("raise the memory limit, or bound the view's state with windows"));
+        }
+    }
+
+    /// A write joins the next epoch.
+    fn deferred_write(&mut self, command: Command) {
+        self.deferred.push_front(command);
+    }
+
+    /// Applies a write; its writer is told once the epoch is durable. True if anything changed.
+    pub(crate) fn write(&mut self, table: ObjectId, write: TableWrite, reply: Reply<WriteDone>, epoch: Epoch) -> bool {
+        let now = self.now;
+        let applied = match (self.disk.full(), self.tables.get_mut(&table)) {
+            (Some(message), _) => Err(Error::storage(message).with_sqlstate("53100")),
+            (None, Some(table)) => table.apply(write, now),
+            (None, None) => Err(Error::not_found("this table does not exist any more")),
+        };
+        match applied {
+            Ok(applied) => {
+                let done = WriteDone { epoch, inserted: applied.inserted, deleted: applied.deleted };
+                self.on_durable.push(Box::new(move |synced| answer(reply, synced.map(|()| done))));
+                true
+            }
+            Err(error) => {
+                answer(reply, Err(error));
+                false
+            }
+        }
+    }
+
+    fn end(&mut self, reply: Reply<Epoch>) -> Result<()> {
+        for sink in self.sinks.values() {
+            sink.task.abort();
+        }
+        for feed in self.feeds.values_mut() {
+            feed.group = None;
+        }
+        let synced = self.syncer.stop().map(|()| self.epoch);
+        answer(reply, synced.clone());
+        synced.map(drop)
+    }
+}
+
+/// Tells whoever asked; nobody may be there any more.
+pub(crate) fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    let _nobody_waits_any_more = reply.send(value);
+}
+
+/// How long the loop sleeps when nothing comes.
+impl EpochLoop {
+    fn next_due(&self) -> Option<Micros> {
+        let views = self.views.values().filter_map(|v| v.due);
+        views.chain(self.sources_due()).min()
+    }
+
+    fn is_due(&self) -> bool {
+        self.next_due().is_some_and(|due| due <= self.clock.now().max(self.now))
+    }
+
+    fn sleep(&self) -> Option<Duration> {
+        let until = |due: Micros| Duration::from_micros(u64::try_from(due - self.clock.now()).unwrap_or(0)) + Duration::from_millis(1);
+        let due = if self.clock.is_held() { None } else { self.next_due().map(until) };
+        let reopen = self.feeds.values().filter_map(|f| f.reopen_in(&self.clock)).min();
+        let disk = self.disk.check_in(!self.feeds.is_empty() || !self.tables.is_empty());
+        [due, reopen, disk].into_iter().flatten().min()
+    }
+}

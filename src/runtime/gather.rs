@@ -1,0 +1,231 @@
+//! The first half of an epoch: take what the sources and writers have ready, push it through the views.
+
+use std::time::Duration;
+
+use crossbeam_channel::Select;
+use headwater_connectors::{SourceBatch, SourceEvent};
+use headwater_types::{ChangeBatch, Epoch, ObjectId, Result};
+
+use crate::command::Command;
+use crate::epoch_loop::EpochLoop;
+use crate::event_time;
+use crate::feed::FeedId;
+use crate::reader::Message;
+
+/// An epoch stops gathering at this many rows: enough to spread the cost of a commit, few enough for a commit every 100 ms.
+const EPOCH_ROWS_MAX: usize = 262_144;
+/// … or bytes,
+const EPOCH_BYTES_MAX: usize = 64 << 20;
+/// … or after this long, although more keeps coming.
+const EPOCH_TIME_MAX: Duration = Duration::from_millis(100);
+/// A small epoch waits this long for more to join, so that a trickle does not commit row by row.
+const JOIN: Duration = Duration::from_millis(1);
+/// An epoch of at least this many rows does not wait.
+const SMALL_ROWS: usize = 4_096;
+
+/// What was gathered so far.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    pub rows: usize,
+    pub bytes: usize,
+    /// Something happened that a commit must follow.
+    pub dirty: bool,
+}
+
+/// What woke the loop.
+pub(crate) enum Wake {
+    Command(Command),
+    Message(FeedId, Message),
+    /// Nothing came until the time was up.
+    Due,
+}
+
+impl EpochLoop {
+    /// Waits for something to do, at most `timeout`.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> Result<Wake> {
+        if let Some(command) = self.deferred.pop_front() {
+            return Ok(Wake::Command(command));
+        }
+        let reading: Vec<FeedId> = self.readable_feeds();
+        let mut select = Select::new();
+        let commands = select.recv(&self.inbox);
+        let groups: Vec<_> = reading.iter().filter_map(|id| self.feeds[id].group.as_ref()).collect();
+        for group in &groups {
+            select.recv(&group.messages);
+        }
+        let ready = match timeout {
+            Some(timeout) => select.select_timeout(timeout),
+            None => Ok(select.select()),
+        };
+        let Ok(operation) = ready else { return Ok(Wake::Due) };
+        let index = operation.index();
+        if index == commands {
+            let command = operation.recv(&self.inbox).map_err(|_| headwater_types::Error::cancelled("nobody holds the database"))?;
+            return Ok(Wake::Command(command));
+        }
+        let feed = reading[index - 1];
+        match operation.recv(&groups[index - 1].messages) {
+            Ok(message) => Ok(Wake::Message(feed, message)),
+            Err(_) => Ok(Wake::Message(feed, Message::Failed(headwater_types::Error::external("the source's readers ended")))),
+        }
+    }
+
+    /// Takes what is ready until nothing is, or the epoch is full.
+    pub(crate) fn gather(&mut self, first: Option<(FeedId, Message)>, epoch: Epoch) -> Result<Gathered> {
+        let mut gathered = Gathered::default();
+        let start = self.clock.elapsed();
+        if let Some((feed, message)) = first {
+            self.take(feed, message, epoch, &mut gathered)?;
+        }
+        loop {
+            let full = gathered.rows >= EPOCH_ROWS_MAX || gathered.bytes >= EPOCH_BYTES_MAX;
+            if full || self.clock.elapsed() - start >= EPOCH_TIME_MAX || !self.deferred.is_empty() {
+                return Ok(gathered);
+            }
+            if self.take_ready(epoch, &mut gathered)? {
+                continue;
+            }
+            if gathered.rows >= SMALL_ROWS || !gathered.dirty || !self.join(epoch, &mut gathered)? {
+                return Ok(gathered);
+            }
+        }
+    }
+
+    /// Takes one message of every feed, and the writes that wait; false if there was nothing.
+    fn take_ready(&mut self, epoch: Epoch, gathered: &mut Gathered) -> Result<bool> {
+        let mut any = false;
+        for feed in self.readable_feeds() {
+            let message = self.feeds[&feed].group.as_ref().and_then(|g| g.messages.try_recv().ok());
+            if let Some(message) = message {
+                self.take(feed, message, epoch, gathered)?;
+                any = true;
+            }
+        }
+        while self.deferred.is_empty() {
+            let Ok(command) = self.inbox.try_recv() else { break };
+            any |= self.take_command(command, epoch, gathered);
+        }
+        Ok(any)
+    }
+
+    /// Waits a little for more; false if nothing came.
+    fn join(&mut self, epoch: Epoch, gathered: &mut Gathered) -> Result<bool> {
+        match self.wait(Some(JOIN))? {
+            Wake::Command(command) => Ok(self.take_command(command, epoch, gathered)),
+            Wake::Message(feed, message) => self.take(feed, message, epoch, gathered).map(|()| true),
+            Wake::Due => Ok(false),
+        }
+    }
+
+    /// A write is part of this epoch; every other command waits for its end. True if it was a write.
+    pub(crate) fn take_command(&mut self, command: Command, epoch: Epoch, gathered: &mut Gathered) -> bool {
+        match command {
+            Command::Write { table, write, reply } => {
+                gathered.rows += write.insert.as_ref().map_or(0, arrow::array::RecordBatch::num_rows);
+                gathered.dirty |= self.write(table, write, reply, epoch);
+                true
+            }
+            other => {
+                self.deferred.push_back(other);
+                false
+            }
+        }
+    }
+
+    fn take(&mut self, feed: FeedId, message: Message, epoch: Epoch, gathered: &mut Gathered) -> Result<()> {
+        let now = self.now;
+        match message {
+            Message::Started(start) => {
+                self.source_started(feed, start)?;
+                gathered.dirty = true;
+            }
+            Message::Opened(readers) => {
+                let Some(feed) = self.feeds.get_mut(&feed) else { return Ok(()) };
+                feed.opened(readers);
+            }
+            Message::Failed(error) => {
+                let clock = self.clock.clone();
+                if let Some(feed) = self.feeds.get_mut(&feed) {
+                    feed.failed(error, &clock);
+                }
+            }
+            Message::Events(events) => {
+                for event in events {
+                    self.take_event(feed, event, epoch, gathered)?;
+                }
+            }
+        }
+        debug_assert!(self.now == now, "epoch time stands still inside an epoch");
+        Ok(())
+    }
+
+    fn take_event(&mut self, id: FeedId, event: SourceEvent, gathered: &mut Gathered) -> Result<()> {
+        if let SourceEvent::Rows(batch) = event {
+            return self.take_rows(id, batch, gathered);
+        }
+        let now = self.now;
+        let Some(feed) = self.feeds.get_mut(&id) else { return Ok(()) };
+        match event {
+            SourceEvent::Rows(_) => {}
+            SourceEvent::Found(partition, position) => feed.found(partition, position, now),
+            SourceEvent::AtEnd(partition) => feed.with_clock(&partition, |clock| clock.at_end = true),
+            SourceEvent::Closed(partition) => feed.with_clock(&partition, |clock| clock.closed = true),
+            SourceEvent::Flushed(token) => {
+                if feed.flushed(token) {
+                    self.flushed(token, id);
+                }
+            }
+            SourceEvent::Finished => {
+                feed.finished_readers += 1;
+                if feed.finished_readers == feed.readers {
+                    let tokens: Vec<u64> = feed.flushes.keys().copied().collect();
+                    feed.finish();
+                    for token in tokens {
+                        self.flushed(token, id);
+                    }
+                }
+            }
+            SourceEvent::State(waiting) => feed.waiting = waiting,
+        }
+        gathered.dirty = true;
+        Ok(())
+    }
+
+    /// Rows of one partition: dated, their position noted, pushed into every view on the feed.
+    fn take_rows(&mut self, id: FeedId, batch: SourceBatch, gathered: &mut Gathered) -> Result<()> {
+        let SourceBatch { partition, rows, rejects, next, lag } = batch;
+        let Some(source) = self.feeds.get(&id).map(|f| f.record.source) else { return Ok(()) };
+        let shared = self.sources.get(&source).is_some_and(|s| s.shared == Some(id));
+        let dated = self.date_rows(source, rows)?;
+        let feed = self.feeds.get_mut(&id).expect("looked up above");
+        feed.recovered();
+        feed.rows += dated.rows.num_rows() as u64;
+        let clock = feed.advance(&partition, next, lag, self.now);
+        clock.max_seen = clock.max_seen.max(dated.max_seen);
+        self.rows += dated.rows.num_rows() as u64;
+        gathered.rows += dated.rows.num_rows();
+        gathered.bytes += dated.rows.get_array_memory_size();
+        gathered.dirty = true;
+        if let Some(errors) = self.sources.get_mut(&source).filter(|_| shared).map(|s| &mut s.errors) {
+            if !rejects.is_empty() {
+                errors.take(&partition, &rejects, self.now)?;
+            }
+            for (rows, reason) in &dated.rejected {
+                errors.take_rows(&partition, rows, reason, self.now)?;
+            }
+        }
+        let changes = ChangeBatch::insertions(dated.rows);
+        let subscribers: Vec<ObjectId> = self.feeds[&id].record.subscribers.iter().copied().collect();
+        for view in subscribers {
+            self.push(view, source, &changes);
+        }
+        Ok(())
+    }
+
+    fn date_rows(&self, source: ObjectId, rows: arrow::array::RecordBatch) -> Result<event_time::Dated> {
+        match self.sources.get(&source).and_then(|s| s.def.event_time.as_ref()) {
+            Some(event_time) => event_time::date(event_time, rows, self.now),
+            None => Ok(event_time::Dated { rows, max_seen: None, rejected: Vec::new() }),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Sinks and subscriptions inside the loop: outboxes pinned until delivered, marks kept, changes handed out.
+
+use headwater_connectors::Mark;
+use headwater_state::{Family, Writes};
+use headwater_types::{ChangeBatch, Epoch, Error, ObjectId, Result, RowOrder, consolidate};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::command::{Reply, subscription};
+use crate::delivery::{Asker, Courier, DELIVERY_BYTES_MAX, Deliverable, Line, OutboxAnswer, OutboxAsk, OutboxPart};
+use crate::epoch_loop::{EpochLoop, answer};
+use crate::sync::Waiter;
+use crate::{EpochChanges, SinkDef, persisted};
+
+/// A sink that delivers.
+pub(crate) struct RunningSink {
+    pub def: SinkDef,
+    pub task: JoinHandle<()>,
+    pub mark: Option<Mark>,
+    pub message: Option<String>,
+    pub retries: u64,
+}
+
+impl EpochLoop {
+    /// Starts delivering.
+    pub(crate) fn start_sink(&mut self, def: SinkDef) -> Result<()> {
+        let mark = persisted::get(self.store.blocks().as_ref(), &persisted::object_key("sink", def.id))?;
+        if let Some(relation) = self.relation_mut(def.from) {
+            relation.keep_epochs(true);
+        }
+        let checkpoint = def.wait_for_checkpoint.then(|| self.checkpointed.subscribe());
+        let deliverable = Deliverable { synced: self.synced.clone(), checkpoint };
+        let line = Line { incarnation: self.setup.incarnation, restored: self.setup.restored };
+        let courier = Courier::new(def.clone(), Asker(self.commands.clone()), deliverable, line);
+        let task = self.setup.tokio.spawn(courier.run());
+        self.sinks.insert(def.id, RunningSink { def, task, mark, message: None, retries: 0 });
+        Ok(())
+    }
+
+    /// Stops delivering; the last sink of a relation frees its outbox.
+    pub(crate) fn stop_sink(&mut self, id: ObjectId, writes: &mut Writes) {
+        let Some(sink) = self.sinks.remove(&id) else { return };
+        sink.task.abort();
+        writes.delete(Family::Meta, persisted::object_key("sink", id));
+        let from = sink.def.from;
+        if !self.sinks.values().any(|s| s.def.from == from)
+            && let Some(relation) = self.relation_mut(from)
+        {
+            relation.keep_epochs(false);
+        }
+    }
+
+    /// What a sink asked for.
+    pub(crate) fn outbox(&self, ask: &OutboxAsk) -> Result<OutboxAnswer> {
+        let sink = self.sinks.get(&ask.sink).ok_or_else(|| Error::cancelled("the sink was dropped"))?;
+        let off = || Error::external("its view is off the cut; delivery goes on when it is back");
+        let relation = self.relation(sink.def.from).ok_or_else(off)?;
+        let mut answer = OutboxAnswer { upto: self.epoch, changes: Vec::new(), kept: sink.mark, complete: true };
+        match ask.what {
+            OutboxPart::Mark => {}
+            OutboxPart::All => answer.changes = relation.snapshot().changes()?.collect::<Result<_>>()?,
+            OutboxPart::Epochs(after, upto) => {
+                answer.complete = sink.mark.is_some_and(|m| after >= m.epoch);
+                answer.upto = upto;
+                let mut bytes = 0;
+                for (epoch, changes) in relation.epochs_after(after)?.into_iter().filter(|(e, _)| *e <= upto) {
+                    if bytes >= DELIVERY_BYTES_MAX {
+                        break;
+                    }
+                    bytes += changes.iter().map(ChangeBatch::bytes).sum::<usize>();
+                    answer.changes.extend(changes);
+                    answer.upto = if bytes >= DELIVERY_BYTES_MAX { epoch } else { upto };
+                }
+            }
+        }
+        Ok(answer)
+    }
+
+    /// A delivery is in the target: its mark is kept with the next epoch, what no sink of the relation needs is freed.
+    pub(crate) fn delivered(&mut self, id: ObjectId, mark: Mark) -> Result<()> {
+        let Some(sink) = self.sinks.get_mut(&id) else { return Ok(()) };
+        sink.mark = Some(mark);
+        let from = sink.def.from;
+        persisted::put(&mut self.writes, persisted::object_key("sink", id), &mark)?;
+        let marks = self.sinks.values().filter(|s| s.def.from == from).map(|s| s.mark.map_or(Epoch(0), |m| m.epoch));
+        let freed = marks.min().unwrap_or_default();
+        if let Some(relation) = self.relation_mut(from) {
+            relation.release(freed);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn sink_state(&mut self, id: ObjectId, message: Option<String>, retries: u64) {
+        if let Some(sink) = self.sinks.get_mut(&id) {
+            sink.message = message;
+            sink.retries = retries;
+        }
+    }
+
+    /// The rows of a relation now, then its changes.
+    pub(crate) fn subscribe(&mut self, id: ObjectId, reply: Reply<mpsc::Receiver<EpochChanges>>) {
+        let rows = match self.relation(id) {
+            Some(relation) => relation.snapshot().changes().and_then(Iterator::collect::<Result<Vec<_>>>),
+            None => Err(self.why_off(id)),
+        };
+        match rows {
+            Ok(changes) => {
+                let (sender, receiver) = subscription();
+                let first = EpochChanges { epoch: self.epoch, changes };
+                self.on_durable.push(Box::new({
+                    let sender = sender.clone();
+                    move |synced| drop(synced.map(|()| sender.try_send(first)))
+                }));
+                self.wanted = true;
+                self.subscriptions.push((id, sender));
+                answer(reply, Ok(receiver));
+            }
+            Err(error) => answer(reply, Err(error)),
+        }
+    }
+
+    pub(crate) fn why_off(&self, id: ObjectId) -> Error {
+        match self.failed.get(&id) {
+            Some(failed) => crate::graph::FailureRecord::of(&failed.error).error(&failed.name),
+            None => Error::not_found("this relation does not exist any more"),
+        }
+    }
+
+    /// What this epoch changed for each subscription, to be told once it is durable. A subscription that does not keep up ends.
+    pub(crate) fn changes_for_subscriptions(&mut self, epoch: Epoch) -> Result<Vec<Waiter>> {
+        let mut told: Vec<Waiter> = Vec::new();
+        self.subscriptions.retain(|(_, sender)| !sender.is_closed() && sender.capacity() > 1);
+        for (id, sender) in &self.subscriptions {
+            let changes = self.changes_of(*id);
+            let Some(schema) = changes.first().map(ChangeBatch::schema) else { continue };
+            let all: Vec<usize> = (0..schema.fields().len()).collect();
+            let net = consolidate(&schema, &RowOrder::new(&schema, &all)?, changes)?;
+            if !net.is_empty() {
+                let (sender, change) = (sender.clone(), EpochChanges { epoch, changes: vec![net] });
+                told.push(Box::new(move |synced| drop(synced.map(|()| sender.try_send(change)))));
+            }
+        }
+        Ok(told)
+    }
+}

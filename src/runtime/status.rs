@@ -1,0 +1,102 @@
+//! How everything stands, as plain data for the system relations and the progress line.
+
+use headwater_types::{Epoch, Micros, ObjectId};
+
+/// The whole database.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// The last committed epoch.
+    pub epoch: Epoch,
+    /// Its time.
+    pub now: Micros,
+    /// Rows taken from sources since the start of the process.
+    pub rows: u64,
+    /// Resident bytes of all views' state.
+    pub state_bytes: usize,
+    /// The last durable checkpoint's epoch.
+    pub checkpoint: Option<Epoch>,
+    /// Why all sources pause, if they do.
+    pub paused: Option<String>,
+    /// Sources that are read.
+    pub sources: Vec<SourceStatus>,
+    /// Materialized views.
+    pub views: Vec<ViewStatus>,
+    /// Sinks.
+    pub sinks: Vec<SinkStatus>,
+}
+
+/// One pass over a source.
+#[derive(Debug, Clone)]
+pub struct SourceStatus {
+    /// The source.
+    pub id: ObjectId,
+    /// Views that it feeds.
+    pub subscribers: Vec<ObjectId>,
+    /// `running`, `waiting`, `stopped`, `finished` or `unread`.
+    pub state: &'static str,
+    /// What it waits for, or why it stopped.
+    pub message: Option<String>,
+    /// How often its readers were opened anew after a failure.
+    pub retries: u64,
+    /// Its watermark.
+    pub watermark: Option<Micros>,
+    /// Rows read since the start of the process.
+    pub rows: u64,
+    /// Rows in `$errors`.
+    pub errors: u64,
+    /// Its partitions.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// One partition.
+#[derive(Debug, Clone)]
+pub struct PartitionStatus {
+    /// The connector's name of it.
+    pub partition: String,
+    /// The connector's own text.
+    pub position: Option<String>,
+    /// Records still to come, where known.
+    pub lag: Option<u64>,
+    /// The greatest event time seen.
+    pub max_event_time: Option<Micros>,
+    /// Set aside: at its end and silent.
+    pub idle: bool,
+    /// It gives nothing more.
+    pub closed: bool,
+}
+
+/// One materialized view.
+#[derive(Debug, Clone)]
+pub struct ViewStatus {
+    /// The view.
+    pub id: ObjectId,
+    /// Rows it holds.
+    pub rows: u64,
+    /// Resident bytes of its operators and rows.
+    pub state_bytes: usize,
+    /// Rows in `$late`.
+    pub late: u64,
+    /// Rows in `$errors`.
+    pub errors: u64,
+    /// Why it is off the cut, if it is.
+    pub error: Option<String>,
+    /// The least watermark of its refusing operator's input: windows that end at or below it are closed.
+    pub watermark: Option<Micros>,
+    /// For each operator its name, rows or groups kept, bytes.
+    pub operators: Vec<(String, u64, usize)>,
+}
+
+/// One sink.
+#[derive(Debug, Clone)]
+pub struct SinkStatus {
+    /// The sink.
+    pub id: ObjectId,
+    /// All epochs up to this one are delivered.
+    pub delivered: Option<Epoch>,
+    /// Bytes pinned in the outbox.
+    pub backlog_bytes: usize,
+    /// Failures since the start of the process.
+    pub retries: u64,
+    /// What it waits for, or why it stopped.
+    pub message: Option<String>,
+}

@@ -1,0 +1,212 @@
+//! A running table: rows by INSERT, UPDATE and DELETE, checked by key as they are applied.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute;
+use headwater_state::{Relation, Shape, Store, TableId, Writes};
+use headwater_types::{ChangeBatch, Epoch, Error, Micros, Result, RowOrder, Watermarks};
+use serde::{Deserialize, Serialize};
+
+use crate::event_time::{self, PartitionClock};
+use crate::{Conflict, TableDef, TableWrite, persisted};
+
+/// The stored form of a table's event time.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct TableRecord {
+    clock: PartitionClock,
+    watermark: Option<Micros>,
+}
+
+/// What one write did.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    pub inserted: u64,
+    pub deleted: u64,
+}
+
+/// A table that runs.
+pub(crate) struct RunningTable {
+    pub def: TableDef,
+    pub relation: Relation,
+    /// What changed in this epoch, for the views and sinks on it.
+    pub changes: Vec<ChangeBatch>,
+    key: Option<RowOrder>,
+    record: TableRecord,
+    dirty: bool,
+}
+
+impl RunningTable {
+    pub fn open(store: &Arc<Store>, def: TableDef) -> Result<Self> {
+        let append = def.append_only && def.primary_key.is_empty();
+        let shape = if append { Shape::AppendOnly } else { Shape::Keyed(def.primary_key.clone()) };
+        let relation = Relation::open(store, TableId::new(def.id, TableId::ROWS), def.schema.clone(), shape)?;
+        let key = if def.primary_key.is_empty() { None } else { Some(RowOrder::new(&def.schema, &def.primary_key)?) };
+        let record = persisted::get(store.blocks().as_ref(), &persisted::object_key("table", def.id))?.unwrap_or_default();
+        Ok(Self { def, relation, changes: Vec::new(), key, record, dirty: false })
+    }
+
+    /// The table's watermark by column.
+    pub fn watermarks(&self) -> Watermarks {
+        let mut watermarks = Watermarks::none();
+        if let Some(event_time) = &self.def.event_time {
+            watermarks.set(event_time.column, self.record.watermark);
+        }
+        watermarks
+    }
+
+    /// Applies `write` whole or not at all: first its deletions, then its insertions.
+    ///
+    /// # Errors
+    /// 40001 if a row to delete is not there any more; 23505 for a key that is there already; `Invalid` for a row without usable event time.
+    pub fn apply(&mut self, write: TableWrite, now: Micros) -> Result<Applied> {
+        let TableWrite { delete, insert, conflict } = write;
+        let max_seen = self.check_event_time(insert.as_ref(), now)?;
+        let mut applied = Applied::default();
+        let mut batches = Vec::new();
+        if let Some(rows) = delete.filter(|d| d.num_rows() > 0) {
+            self.check_present(&rows)?;
+            applied.deleted = rows.num_rows() as u64;
+            batches.push(ChangeBatch::insertions(rows).negate());
+        }
+        if let Some(rows) = insert.filter(|i| i.num_rows() > 0) {
+            let rows = self.resolve(rows, conflict, &mut batches)?;
+            applied.inserted = rows.num_rows() as u64;
+            batches.push(ChangeBatch::insertions(rows));
+        }
+        for batch in batches.into_iter().filter(|b| !b.is_empty()) {
+            self.relation.apply(batch.clone())?;
+            self.changes.push(batch);
+        }
+        if max_seen > self.record.clock.max_seen {
+            self.record.clock.max_seen = max_seen;
+            self.dirty = true;
+        }
+        Ok(applied)
+    }
+
+    fn check_event_time(&self, insert: Option<&RecordBatch>, now: Micros) -> Result<Option<Micros>> {
+        let (Some(event_time), Some(rows)) = (&self.def.event_time, insert) else { return Ok(None) };
+        let dated = event_time::date(event_time, rows.clone(), now)?;
+        match dated.rejected.into_iter().next() {
+            Some((_, reason)) => Err(Error::invalid(format!("table \"{}\": {reason}", self.def.name)).with_sqlstate("22008")),
+            None => Ok(dated.max_seen),
+        }
+    }
+
+    /// Every row to delete must be there as often as it is deleted.
+    fn check_present(&self, rows: &RecordBatch) -> Result<()> {
+        let all: Vec<usize> = (0..rows.num_columns()).collect();
+        let order = RowOrder::new(&rows.schema(), &all)?;
+        let net = headwater_types::consolidate(&rows.schema(), &order, &[ChangeBatch::insertions(rows.clone())])?;
+        let present = self.relation.weights_of(net.rows())?;
+        if present.iter().enumerate().any(|(row, present)| *present < net.weight(row)) {
+            return Err(Error::invalid("could not serialize access due to concurrent update").with_sqlstate("40001"));
+        }
+        Ok(())
+    }
+
+    /// The rows of `rows` that go in; those that they replace are added to `batches` as deletions.
+    fn resolve(&self, rows: RecordBatch, conflict: Conflict, batches: &mut Vec<ChangeBatch>) -> Result<RecordBatch> {
+        let Some(key) = &self.key else { return Ok(rows) };
+        let keys: Vec<ArrayRef> = key.columns().iter().map(|&c| rows.column(c).clone()).collect();
+        let mut pending = ChangeBatch::empty(rows.schema());
+        if !batches.is_empty() {
+            pending = ChangeBatch::concat(&rows.schema(), batches)?;
+        }
+        let stored = self.stored_at(&keys, &pending, key)?;
+        match conflict {
+            Conflict::Refuse => {
+                let order = key.convert(&keys)?;
+                let mut seen = std::collections::HashSet::with_capacity(rows.num_rows());
+                let twice = (0..rows.num_rows()).find(|&r| stored[r].is_some() || !seen.insert(order.row(r)));
+                match twice {
+                    Some(row) => Err(self.duplicate(&rows, row)),
+                    None => Ok(rows),
+                }
+            }
+            Conflict::Nothing => {
+                let order = key.convert(&keys)?;
+                let mut seen = std::collections::HashSet::with_capacity(rows.num_rows());
+                let keep: BooleanArray = (0..rows.num_rows()).map(|r| Some(stored[r].is_none() && seen.insert(order.row(r)))).collect();
+                Ok(compute::filter_record_batch(&rows, &keep)?)
+            }
+            Conflict::Replace => self.replace(rows, &keys, &stored, batches),
+        }
+    }
+
+    /// For each key the stored row, as it is before this write's own deletions are taken off.
+    fn stored_at(&self, keys: &[ArrayRef], pending: &ChangeBatch, key: &RowOrder) -> Result<Vec<Option<RecordBatch>>> {
+        let found = self.relation.lookup(keys)?;
+        let all: Vec<usize> = (0..self.def.schema.fields().len()).collect();
+        let order = RowOrder::new(&self.def.schema, &all)?;
+        let rows = keys.first().map_or(0, |k| k.len());
+        let mut net: Vec<std::collections::BTreeMap<Vec<u8>, (i64, usize)>> = vec![std::collections::BTreeMap::new(); rows];
+        let bytes = order.rows(found.rows.rows())?;
+        for (at, &probe) in found.probe.iter().enumerate() {
+            let entry = net[probe as usize].entry(bytes.row(at).as_ref().to_vec()).or_insert((0, at));
+            entry.0 += found.rows.weight(at);
+        }
+        let deleted: std::collections::HashSet<Vec<u8>> = {
+            let keys = key.rows(pending.rows())?;
+            (0..pending.len()).map(|r| keys.row(r).as_ref().to_vec()).collect()
+        };
+        let probe_keys = key.convert(keys)?;
+        let row_of = |(row, net): (usize, &std::collections::BTreeMap<Vec<u8>, (i64, usize)>)| {
+            let gone = deleted.contains(probe_keys.row(row).as_ref());
+            let live = net.values().find(|(weight, _)| *weight > 0).filter(|_| !gone);
+            live.map(|(_, at)| found.rows.rows().slice(*at, 1))
+        };
+        Ok(net.iter().enumerate().map(row_of).collect())
+    }
+
+    /// The last row of each key replaces the stored one.
+    fn replace(
+        &self,
+        rows: RecordBatch,
+        keys: &[ArrayRef],
+        stored: &[Option<RecordBatch>],
+        batches: &mut Vec<ChangeBatch>,
+    ) -> Result<RecordBatch> {
+        let key = self.key.as_ref().expect("only tables with a key replace");
+        let order = key.convert(keys)?;
+        let mut last = std::collections::BTreeMap::new();
+        for row in 0..rows.num_rows() {
+            last.insert(order.row(row), row);
+        }
+        for row in last.values() {
+            if let Some(old) = &stored[*row] {
+                batches.push(ChangeBatch::insertions(old.clone()).negate());
+            }
+        }
+        let mut kept: Vec<u32> = last.values().map(|&r| u32::try_from(r).expect("a batch has fewer than 2^32 rows")).collect();
+        kept.sort_unstable();
+        Ok(compute::take_record_batch(&rows, &UInt32Array::from(kept))?)
+    }
+
+    fn duplicate(&self, rows: &RecordBatch, row: usize) -> Error {
+        let text = |c: &usize| {
+            let value = arrow::util::display::array_value_to_string(rows.column(*c), row).unwrap_or_default();
+            (self.def.schema.field(*c).name().clone(), value)
+        };
+        let (names, values): (Vec<String>, Vec<String>) = self.def.primary_key.iter().map(text).unzip();
+        let error = Error::exists(format!("duplicate key value violates unique constraint \"{}_pkey\"", self.def.name));
+        error.with_detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", "))).with_sqlstate("23505")
+    }
+
+    /// The epoch's end: event time moves, changes go into the batch.
+    pub fn finish(&mut self, now: Micros) {
+        if let Some(event_time) = &self.def.event_time {
+            let clocks = std::iter::once(&self.record.clock);
+            self.record.watermark = event_time::watermark(event_time, clocks, now, self.record.watermark);
+        }
+    }
+
+    pub fn flush(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<()> {
+        self.relation.flush(epoch, writes)?;
+        if std::mem::take(&mut self.dirty) {
+            persisted::put(writes, persisted::object_key("table", self.def.id), &self.record)?;
+        }
+        Ok(())
+    }
+}
