@@ -17,7 +17,7 @@ pub(crate) fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
 pub fn check_options(what: &str, specs: &[OptionSpec], options: &Options) -> Result<()> {
     let known =
         |name: &str| specs.iter().any(|s| s.name == name || s.name.strip_suffix('*').is_some_and(|family| name.starts_with(family)));
-    for name in options.keys().filter(|n| !known(n)) {
+    if let Some(name) = options.keys().find(|n| !known(n)) {
         let names: Vec<&str> = specs.iter().map(|s| s.name).collect();
         let error = Error::invalid(format!("{what} has no option '{name}'"));
         return Err(match nearest(name, &names) {

@@ -83,8 +83,8 @@ impl EpochLoop {
             return Err(self.why_off(from));
         }
         if fresh {
-            for source in view.reads().into_iter().filter(|from| self.sources.contains_key(from)) {
-                self.feed_view(id, source);
+            for from in view.reads() {
+                self.feed_view(id, from);
             }
         }
         self.views.insert(id, view);

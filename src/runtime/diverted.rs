@@ -116,10 +116,10 @@ impl Diverted {
 
     pub fn flush(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<()> {
         if let Some(late) = &mut self.late {
-            late.trim(DIVERTED_BYTES_MAX);
+            late.trim(DIVERTED_BYTES_MAX)?;
             late.flush(epoch, writes)?;
         }
-        self.errors.trim(DIVERTED_BYTES_MAX);
+        self.errors.trim(DIVERTED_BYTES_MAX)?;
         self.errors.flush(epoch, writes)
     }
 }
@@ -168,7 +168,7 @@ impl SourceErrors {
     }
 
     pub fn flush(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<()> {
-        self.relation.trim(DIVERTED_BYTES_MAX);
+        self.relation.trim(DIVERTED_BYTES_MAX)?;
         self.relation.flush(epoch, writes)
     }
 }

@@ -75,7 +75,7 @@ impl EpochLoop {
         let mut gathered = Gathered::default();
         let start = self.clock.elapsed();
         if let Some((feed, message)) = first {
-            self.take(feed, message, epoch, &mut gathered)?;
+            self.take(feed, message, &mut gathered)?;
         }
         loop {
             let full = gathered.rows >= EPOCH_ROWS_MAX || gathered.bytes >= EPOCH_BYTES_MAX;
@@ -97,7 +97,7 @@ impl EpochLoop {
         for feed in self.readable_feeds() {
             let message = self.feeds[&feed].group.as_ref().and_then(|g| g.messages.try_recv().ok());
             if let Some(message) = message {
-                self.take(feed, message, epoch, gathered)?;
+                self.take(feed, message, gathered)?;
                 any = true;
             }
         }
@@ -112,7 +112,7 @@ impl EpochLoop {
     fn join(&mut self, epoch: Epoch, gathered: &mut Gathered) -> Result<bool> {
         match self.wait(Some(JOIN))? {
             Wake::Command(command) => Ok(self.take_command(command, epoch, gathered)),
-            Wake::Message(feed, message) => self.take(feed, message, epoch, gathered).map(|()| true),
+            Wake::Message(feed, message) => self.take(feed, message, gathered).map(|()| true),
             Wake::Due => Ok(false),
         }
     }
@@ -132,7 +132,7 @@ impl EpochLoop {
         }
     }
 
-    fn take(&mut self, feed: FeedId, message: Message, epoch: Epoch, gathered: &mut Gathered) -> Result<()> {
+    fn take(&mut self, feed: FeedId, message: Message, gathered: &mut Gathered) -> Result<()> {
         let now = self.now;
         match message {
             Message::Started(start) => {
@@ -151,7 +151,7 @@ impl EpochLoop {
             }
             Message::Events(events) => {
                 for event in events {
-                    self.take_event(feed, event, epoch, gathered)?;
+                    self.take_event(feed, event, gathered)?;
                 }
             }
         }

@@ -39,6 +39,12 @@ impl Writes {
         self.entries.push((family, key, None));
     }
 
+    /// Adds all of `other` after what is there.
+    pub fn append(&mut self, other: Writes) {
+        self.bytes += other.bytes;
+        self.entries.extend(other.entries);
+    }
+
     /// All entries in the order they were made; a later one on the same key wins.
     #[must_use]
     pub fn entries(&self) -> &[(Family, Vec<u8>, Option<Vec<u8>>)] {
