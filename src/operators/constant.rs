@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{BooleanArray, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
 use headwater_state::{Log, Writes};
 use headwater_types::{ChangeBatch, Epoch, Result};
 

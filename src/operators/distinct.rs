@@ -1,6 +1,6 @@
 //! Distinct: every row once, however often it is in the input.
 
-use datafusion::arrow::datatypes::SchemaRef;
+use arrow::datatypes::SchemaRef;
 use headwater_types::{Error, Result};
 
 use crate::{Operator, OperatorSpec, StatePlace};

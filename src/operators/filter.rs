@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, BooleanArray};
-use datafusion::arrow::compute::prep_null_mask_filter;
+use arrow::array::{Array, AsArray, BooleanArray};
+use arrow::compute::prep_null_mask_filter;
 use datafusion::physical_expr::PhysicalExpr;
 use headwater_types::{ChangeBatch, Result, Watermarks};
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch, UInt32Array};
-use datafusion::arrow::compute::is_not_null;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch, UInt32Array};
+use arrow::compute::is_not_null;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use headwater_types::{ChangeBatch, Error, Micros, Result, Watermarks};
 
 use crate::window::{Edge, Windows};
@@ -107,7 +107,7 @@ impl Operator for Hop {
         let mut batch = batch;
         if batch.rows().column(self.time).null_count() > 0 {
             let present = is_not_null(batch.rows().column(self.time))?;
-            out.failed.push((batch.filter(&datafusion::arrow::compute::not(&present)?)?, "the time of the window is NULL".into()));
+            out.failed.push((batch.filter(&arrow::compute::not(&present)?)?, "the time of the window is NULL".into()));
             batch = batch.filter(&present)?;
         }
         let zone = batch.rows().column(self.time).data_type().clone();

@@ -9,6 +9,7 @@ mod filter;
 mod functions;
 mod hop;
 mod join;
+mod kernels;
 mod operator;
 mod plan;
 mod project;

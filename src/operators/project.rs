@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::SchemaRef;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use headwater_types::{ChangeBatch, Error, Result, Watermarks};
@@ -102,7 +102,7 @@ impl OperatorSpec for Project {
     }
 
     fn describe(&self) -> String {
-        let one = |(expr, field): (&Arc<dyn PhysicalExpr>, &Arc<_>)| named(expr, datafusion::arrow::datatypes::Field::name(field));
+        let one = |(expr, field): (&Arc<dyn PhysicalExpr>, &Arc<_>)| named(expr, arrow::datatypes::Field::name(field));
         self.exprs.iter().zip(self.schema.fields()).map(one).collect::<Vec<_>>().join(", ")
     }
 

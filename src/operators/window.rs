@@ -1,6 +1,6 @@
 //! Window assignment: which windows a point in time belongs to, as a pure function of size, slide and offset.
 
-use datafusion::arrow::datatypes::IntervalMonthDayNano;
+use arrow::datatypes::IntervalMonthDayNano;
 use headwater_types::{Error, Micros, Result};
 
 const DAY: i64 = 86_400_000_000;

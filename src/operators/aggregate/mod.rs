@@ -2,7 +2,7 @@
 
 mod call;
 
-use datafusion::arrow::datatypes::SchemaRef;
+use arrow::datatypes::SchemaRef;
 use headwater_types::{Error, Result};
 
 use crate::window::Windows;
