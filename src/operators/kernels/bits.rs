@@ -29,7 +29,7 @@ pub(crate) struct Bits<T: ArrowPrimitiveType> {
     /// `width` counters a slot.
     ones: Vec<i64>,
     counts: Vec<i64>,
-    argument: std::marker::PhantomData<T>,
+    argument: std::marker::PhantomData<fn() -> T>,
 }
 
 impl<T: ArrowPrimitiveType> Bits<T> {
@@ -50,7 +50,10 @@ pub(crate) fn state(argument: &DataType) -> Vec<DataType> {
     vec![DataType::FixedSizeBinary(width * 8), DataType::Int64]
 }
 
-impl<T: ArrowPrimitiveType> StateColumns for Bits<T> {
+impl<T: ArrowPrimitiveType> StateColumns for Bits<T>
+where
+    T::Native: Into<i64> + TryFrom<i64>,
+{
     fn resize(&mut self, slots: usize) {
         self.ones.resize(slots * Self::WIDTH, 0);
         self.counts.resize(slots, 0);

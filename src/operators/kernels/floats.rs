@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, FixedSizeBinaryArray};
 use arrow::datatypes::DataType;
 use arrow::buffer::Buffer;
-use hashbrown::HashMap;
+use std::collections::HashMap;
 use headwater_types::{Error, Result};
 
 use super::exact::{Pair, add_limbs, add_shifted, decompose, round};

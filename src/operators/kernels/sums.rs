@@ -33,7 +33,7 @@ pub(crate) struct ExactSums<T> {
     scale: i8,
     result: DataType,
     totals: Vec<Total>,
-    argument: PhantomData<T>,
+    argument: PhantomData<fn() -> T>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,7 +70,10 @@ fn divide(sum: i256, count: i64, places: u32) -> Option<i128> {
     quotient.wrapping_add(i256::from_i128(if up { away } else { 0 })).to_i128()
 }
 
-impl<T: ArrowPrimitiveType> StateColumns for ExactSums<T> {
+impl<T: ArrowPrimitiveType> StateColumns for ExactSums<T>
+where
+    T::Native: Into<i128>,
+{
     fn resize(&mut self, slots: usize) {
         self.totals.resize(slots, Total::default());
     }
@@ -179,7 +182,7 @@ pub(crate) struct FloatTotals<T> {
     result: DataType,
     sums: FloatSums,
     counts: Vec<i64>,
-    argument: PhantomData<T>,
+    argument: PhantomData<fn() -> T>,
 }
 
 impl<T> FloatTotals<T> {
@@ -189,7 +192,10 @@ impl<T> FloatTotals<T> {
     }
 }
 
-impl<T: Send> StateColumns for FloatTotals<T> {
+impl<T: ArrowPrimitiveType> StateColumns for FloatTotals<T>
+where
+    T::Native: Into<f64>,
+{
     fn resize(&mut self, slots: usize) {
         self.sums.resize(slots);
         self.counts.resize(slots, 0);
