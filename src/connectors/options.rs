@@ -30,3 +30,27 @@ pub fn check_options(what: &str, specs: &[OptionSpec], options: &Options) -> Res
         None => Ok(()),
     }
 }
+
+/// The truth value of option `name`, if it is given.
+///
+/// # Errors
+/// `Invalid` unless it is 'true' or 'false'.
+pub(crate) fn flag(options: &Options, name: &str) -> Result<Option<bool>> {
+    match options.get(name).map(|v| v.to_ascii_lowercase()).as_deref() {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(other) => Err(Error::invalid(format!("{name} = '{other}' is neither 'true' nor 'false'"))),
+    }
+}
+
+/// The number in option `name`, if it is given.
+///
+/// # Errors
+/// `Invalid` unless it is a number of that type.
+pub(crate) fn number<T: std::str::FromStr>(options: &Options, name: &str) -> Result<Option<T>> {
+    let parse = |text: &String| {
+        text.trim().parse().map_err(|_| Error::invalid(format!("{name} = '{text}' is not a number that it can be")))
+    };
+    options.get(name).map(parse).transpose()
+}
