@@ -49,8 +49,7 @@ pub(crate) fn flag(options: &Options, name: &str) -> Result<Option<bool>> {
 /// # Errors
 /// `Invalid` unless it is a number of that type.
 pub(crate) fn number<T: std::str::FromStr>(options: &Options, name: &str) -> Result<Option<T>> {
-    let parse = |text: &String| {
-        text.trim().parse().map_err(|_| Error::invalid(format!("{name} = '{text}' is not a number that it can be")))
-    };
+    let parse =
+        |text: &String| text.trim().parse().map_err(|_| Error::invalid(format!("{name} = '{text}' is not a number that it can be")));
     options.get(name).map(parse).transpose()
 }

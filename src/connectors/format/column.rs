@@ -121,9 +121,7 @@ impl Values {
             DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Timestamp(Vec::new()),
             DataType::Interval(IntervalUnit::MonthDayNano) => Values::Interval(Vec::new()),
             DataType::FixedSizeBinary(16) => Values::Uuid(Vec::new()),
-            DataType::List(item) => {
-                Values::List { ends: Vec::new(), items: Box::new(Column::new(item.clone(), EpochUnit::Millis)?) }
-            }
+            DataType::List(item) => Values::List { ends: Vec::new(), items: Box::new(Column::new(item.clone(), EpochUnit::Millis)?) },
             other => {
                 let message = format!("column \"{}\": a source cannot have columns of type {other}", field.name());
                 return Err(Error::unsupported(message));
@@ -185,6 +183,11 @@ impl Column {
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         self.field.name()
+    }
+
+    /// False for NOT NULL.
+    pub(crate) fn is_nullable(&self) -> bool {
+        self.field.is_nullable()
     }
 
     /// How many values it has.
@@ -392,9 +395,7 @@ impl Column {
             }
             Values::Date(v) => Arc::new(Date32Array::new(taken(v).into(), nulls)),
             Values::Time(v) => Arc::new(Time64MicrosecondArray::new(taken(v).into(), nulls)),
-            Values::Timestamp(v) => {
-                Arc::new(TimestampMicrosecondArray::new(taken(v).into(), nulls).with_data_type(data_type.clone()))
-            }
+            Values::Timestamp(v) => Arc::new(TimestampMicrosecondArray::new(taken(v).into(), nulls).with_data_type(data_type.clone())),
             Values::Interval(v) => Arc::new(IntervalMonthDayNanoArray::new(taken(v).into(), nulls)),
             Values::Uuid(v) => {
                 let bytes = Buffer::from_vec(taken(v).into_flattened());

@@ -109,15 +109,15 @@ impl CsvRecords {
     }
 }
 
-struct Field<'a> {
-    value: &'a [u8],
+struct Field<'a, 'b> {
+    value: &'b [u8],
     is_quoted: bool,
     /// What follows the delimiter; `None` after the last field.
     rest: Option<&'a [u8]>,
 }
 
 /// The first field of `text`. Quotes inside a field that does not begin with one are part of it.
-fn next_field<'a>(text: &'a [u8], delimiter: u8, unquoted: &'a mut Vec<u8>) -> std::result::Result<Field<'a>, String> {
+fn next_field<'a: 'b, 'b>(text: &'a [u8], delimiter: u8, unquoted: &'b mut Vec<u8>) -> std::result::Result<Field<'a, 'b>, String> {
     if text.first() != Some(&b'"') {
         let end = memchr::memchr(delimiter, text);
         let value = &text[..end.unwrap_or(text.len())];

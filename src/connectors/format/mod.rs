@@ -1,7 +1,17 @@
 //! Bytes to columns and columns to bytes: the formats that records come in and go out in.
 
+mod column;
+mod csv;
 mod decoder;
+mod json;
 mod json_encoder;
+mod number;
+mod scan;
+mod text;
+mod time;
 
 pub(crate) use decoder::{Decoder, IncludeValue};
 pub(crate) use json_encoder::JsonEncoder;
+
+#[cfg(test)]
+mod tests;

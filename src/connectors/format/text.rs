@@ -158,7 +158,9 @@ mod tests {
 
     #[test]
     fn truth_has_postgresqls_words() {
-        for (text, value) in [("t", true), ("TRUE", true), ("y", true), ("on", true), ("1", true), ("f", false), ("No", false), ("of", false), ("0", false)] {
+        for (text, value) in
+            [("t", true), ("TRUE", true), ("y", true), ("on", true), ("1", true), ("f", false), ("No", false), ("of", false), ("0", false)]
+        {
             assert_eq!(boolean(text.as_bytes()), Some(value), "{text}");
         }
         for bad in ["", "o", "truex", "2"] {
