@@ -299,7 +299,7 @@ impl Column {
                 Some(micros) => values.push(micros),
                 None => self.try_push_number(&Number::text(value)?)?,
             },
-            Values::Interval(values) => values.push(text::interval(value)?),
+            Values::Interval(values) => values.push(super::interval::interval(value)?),
             Values::Uuid(values) => values.push(*uuid::Uuid::try_parse_ascii(value.trim_ascii()).ok()?.as_bytes()),
             Values::List { .. } => return None,
             Values::Int16(_) | Values::Int32(_) | Values::Int64(_) | Values::Decimal(_) => {

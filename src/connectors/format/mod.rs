@@ -3,6 +3,7 @@
 mod column;
 mod csv;
 mod decoder;
+mod interval;
 mod json;
 mod json_encoder;
 mod number;

@@ -170,7 +170,7 @@ fn power(bytes: &[u8], at: usize) -> Option<(usize, i32)> {
     let start = at + usize::from(matches!(bytes.get(at), Some(b'-' | b'+')));
     let (end, _) = digits(bytes, start, 0);
     let value = bytes[start..end].iter().fold(0i32, |v, b| v.saturating_mul(10).saturating_add(i32::from(b - b'0')));
-    (end > start).then_some((end, if bytes[at] == b'-' { -value } else { value }))
+    (end > start).then_some((end, if bytes.get(at) == Some(&b'-') { -value } else { value }))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Values in text: the forms PostgreSQL reads, type by type; and what the types are called.
 
-use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
-use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, TimeUnit};
+use arrow::datatypes::{DataType, Field, TimeUnit};
 
 use super::json::is_json;
 use super::number::Number;
@@ -103,11 +102,6 @@ pub(crate) fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&digits[..=triple.len()]);
         out.extend_from_slice(&b"=="[..3 - triple.len()]);
     }
-}
-
-/// An interval, as PostgreSQL writes it (`1 day 02:00:00`, `3 months`).
-pub(crate) fn interval(text: &[u8]) -> Option<IntervalMonthDayNano> {
-    parse_interval_month_day_nano(std::str::from_utf8(text).ok()?).ok()
 }
 
 /// What SQL calls the type of `field`.
