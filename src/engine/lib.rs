@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The embedded database.
+#![deny(unsafe_code)]
+
+pub mod system;
