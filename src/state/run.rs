@@ -77,10 +77,6 @@ impl Run {
         &self.entry
     }
 
-    pub(crate) fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     pub(crate) fn blocks(&self) -> u32 {
         self.entry.blocks
     }

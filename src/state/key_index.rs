@@ -1,0 +1,390 @@
+//! The hash index of a resident table: key columns to slot numbers, by machine words where keys have a fixed width, else by Arrow row bytes.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayData, ArrayRef, BooleanArray, make_array};
+use arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::row::{RowConverter, Rows, SortField};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use headwater_types::{Error, Result};
+
+/// Numbers of slots: those given back first, then new ones.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    pub(crate) count: u32,
+    pub(crate) free: Vec<u32>,
+}
+
+impl Slots {
+    fn next(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.count += 1;
+            self.count - 1
+        })
+    }
+}
+
+/// Keys of one partition. Equality is that of Arrow's row format: NULL equals NULL; floats compare by their bits.
+pub(crate) enum KeyIndex {
+    /// No key columns: one group.
+    Single(bool),
+    /// One column of at most eight bytes.
+    Word(WordIndex<1>),
+    /// Two such columns.
+    TwoWords(WordIndex<2>),
+    /// Anything else.
+    Bytes(Box<ByteIndex>),
+}
+
+impl KeyIndex {
+    pub(crate) fn new(schema: &SchemaRef) -> Result<KeyIndex> {
+        let types: Vec<DataType> = schema.fields().iter().map(|f| f.data_type().clone()).collect();
+        Ok(match &types[..] {
+            [] => KeyIndex::Single(false),
+            [a] if is_word(a) => KeyIndex::Word(WordIndex::new([a.clone()])),
+            [a, b] if is_word(a) && is_word(b) => KeyIndex::TwoWords(WordIndex::new([a.clone(), b.clone()])),
+            _ => KeyIndex::Bytes(Box::new(ByteIndex::new(types)?)),
+        })
+    }
+
+    /// The slot of each row's key into `found`, adding keys that are not there.
+    pub(crate) fn intern(&mut self, keys: &[ArrayRef], slots: &mut Slots, found: &mut Vec<u32>) -> Result<()> {
+        match self {
+            KeyIndex::Single(is_there) => {
+                if !*is_there {
+                    slots.count = slots.count.max(1);
+                    slots.free.clear();
+                    *is_there = true;
+                }
+                found.push(0);
+                Ok(())
+            }
+            KeyIndex::Word(index) => index.intern(keys, slots, found),
+            KeyIndex::TwoWords(index) => index.intern(keys, slots, found),
+            KeyIndex::Bytes(index) => index.intern(keys, slots, found),
+        }
+    }
+
+    /// Takes the key of `slot` out of the index; the key itself can be read until the slot is used again.
+    pub(crate) fn remove(&mut self, slot: u32) {
+        match self {
+            KeyIndex::Single(is_there) => *is_there = false,
+            KeyIndex::Word(index) => index.remove(slot),
+            KeyIndex::TwoWords(index) => index.remove(slot),
+            KeyIndex::Bytes(index) => index.remove(slot),
+        }
+    }
+
+    /// The key columns of `slots`.
+    pub(crate) fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        match self {
+            KeyIndex::Single(_) => Ok(Vec::new()),
+            KeyIndex::Word(index) => index.gather(slots),
+            KeyIndex::TwoWords(index) => index.gather(slots),
+            KeyIndex::Bytes(index) => index.gather(slots),
+        }
+    }
+
+    /// Gives back memory that removed keys hold.
+    pub(crate) fn compact(&mut self) {
+        if let KeyIndex::Bytes(index) = self {
+            index.compact();
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            KeyIndex::Single(_) => 0,
+            KeyIndex::Word(index) => index.bytes(),
+            KeyIndex::TwoWords(index) => index.bytes(),
+            KeyIndex::Bytes(index) => index.bytes(),
+        }
+    }
+}
+
+/// Types whose values fit a word and are equal where their bits are. Floats are not among them.
+fn is_word(data_type: &DataType) -> bool {
+    *data_type == DataType::Boolean
+        || data_type.is_integer()
+        || matches!(
+            data_type,
+            DataType::Date32
+                | DataType::Date64
+                | DataType::Time32(_)
+                | DataType::Time64(_)
+                | DataType::Timestamp(_, _)
+                | DataType::Duration(_)
+        )
+}
+
+/// Keys of N columns, each as a machine word. Rows with a NULL, few as a rule, have a table of their own, so that the others carry no flags.
+pub(crate) struct WordIndex<const N: usize> {
+    types: [DataType; N],
+    hasher: FixedState,
+    table: HashTable<([u64; N], u32)>,
+    /// Words (zero where NULL), which of them are NULL, slot.
+    null_table: HashTable<([u64; N], u8, u32)>,
+    /// By slot.
+    keys: Vec<[u64; N]>,
+    nulls: Vec<u8>,
+    /// The batch at hand.
+    words: Vec<[u64; N]>,
+}
+
+impl<const N: usize> WordIndex<N> {
+    fn new(types: [DataType; N]) -> Self {
+        Self {
+            types,
+            hasher: FixedState::default(),
+            table: HashTable::new(),
+            null_table: HashTable::new(),
+            keys: Vec::new(),
+            nulls: Vec::new(),
+            words: Vec::new(),
+        }
+    }
+
+    fn intern(&mut self, keys: &[ArrayRef], slots: &mut Slots, found: &mut Vec<u32>) -> Result<()> {
+        if keys.len() != N || keys.iter().zip(&self.types).any(|(key, t)| key.data_type() != t) {
+            return Err(Error::bug("keys of other types than the table's"));
+        }
+        self.load(keys);
+        let words = std::mem::take(&mut self.words);
+        found.reserve(words.len());
+        if keys.iter().all(|key| key.null_count() == 0) {
+            for key in &words {
+                found.push(self.slot_of(key, slots));
+            }
+        } else {
+            for (row, key) in words.iter().enumerate() {
+                let nulls = (0..N).fold(0, |nulls, column| nulls | (u8::from(keys[column].is_null(row)) << column));
+                found.push(if nulls == 0 { self.slot_of(key, slots) } else { self.null_slot_of(*key, nulls, slots) });
+            }
+        }
+        self.words = words;
+        Ok(())
+    }
+
+    fn load(&mut self, keys: &[ArrayRef]) {
+        self.words.clear();
+        self.words.resize(keys[0].len(), [0; N]);
+        for (column, key) in keys.iter().enumerate() {
+            let data = key.to_data();
+            let (offset, length) = (data.offset(), data.len());
+            let buffer = &data.buffers()[0];
+            let words = self.words.iter_mut();
+            match data.data_type().primitive_width() {
+                Some(8) => words.zip(&*ScalarBuffer::<u64>::new(buffer.clone(), offset, length)).for_each(|(w, &v)| w[column] = v),
+                Some(4) => words.zip(&*ScalarBuffer::<u32>::new(buffer.clone(), offset, length)).for_each(|(w, &v)| w[column] = v.into()),
+                Some(2) => words.zip(&*ScalarBuffer::<u16>::new(buffer.clone(), offset, length)).for_each(|(w, &v)| w[column] = v.into()),
+                Some(_) => words.zip(&*ScalarBuffer::<u8>::new(buffer.clone(), offset, length)).for_each(|(w, &v)| w[column] = v.into()),
+                None => words.zip(BooleanArray::from(data.clone()).values()).for_each(|(w, v)| w[column] = v.into()),
+            }
+            if let Some(nulls) = key.nulls() {
+                // What lies under a NULL is arbitrary.
+                self.words.iter_mut().zip(nulls).filter(|(_, is_valid)| !is_valid).for_each(|(w, _)| w[column] = 0);
+            }
+        }
+    }
+
+    #[inline]
+    fn slot_of(&mut self, key: &[u64; N], slots: &mut Slots) -> u32 {
+        let hash = hash_words(&self.hasher, key);
+        if let Some(&(_, slot)) = self.table.find(hash, |(k, _)| k == key) {
+            return slot;
+        }
+        let slot = slots.next();
+        let hasher = &self.hasher;
+        self.table.insert_unique(hash, (*key, slot), |(k, _)| hash_words(hasher, k));
+        self.store(slot, *key, 0);
+        slot
+    }
+
+    fn null_slot_of(&mut self, key: [u64; N], nulls: u8, slots: &mut Slots) -> u32 {
+        let hash = hash_words(&self.hasher, &key);
+        if let Some(&(_, _, slot)) = self.null_table.find(hash, |&(k, n, _)| k == key && n == nulls) {
+            return slot;
+        }
+        let slot = slots.next();
+        let hasher = &self.hasher;
+        self.null_table.insert_unique(hash, (key, nulls, slot), |(k, _, _)| hash_words(hasher, k));
+        self.store(slot, key, nulls);
+        slot
+    }
+
+    fn store(&mut self, slot: u32, key: [u64; N], nulls: u8) {
+        let slot = slot as usize;
+        if self.keys.len() <= slot {
+            self.keys.resize(slot + 1, [0; N]);
+            self.nulls.resize(slot + 1, 0);
+        }
+        self.keys[slot] = key;
+        self.nulls[slot] = nulls;
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let key = self.keys[slot as usize];
+        let hash = hash_words(&self.hasher, &key);
+        if self.nulls[slot as usize] == 0 {
+            if let Ok(entry) = self.table.find_entry(hash, |&(_, s)| s == slot) {
+                entry.remove();
+            }
+        } else if let Ok(entry) = self.null_table.find_entry(hash, |&(_, _, s)| s == slot) {
+            entry.remove();
+        }
+    }
+
+    fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        (0..N).map(|column| self.gather_column(column, slots)).collect()
+    }
+
+    fn gather_column(&self, column: usize, slots: &[u32]) -> Result<ArrayRef> {
+        let words = slots.iter().map(|&slot| self.keys[slot as usize][column]);
+        let is_null = |slot: u32| self.nulls[slot as usize] & (1 << column) != 0;
+        let nulls = slots.iter().any(|&slot| is_null(slot)).then(|| slots.iter().map(|&slot| !is_null(slot)).collect::<NullBuffer>());
+        let values = match self.types[column].primitive_width() {
+            Some(8) => Buffer::from_vec(words.collect::<Vec<u64>>()),
+            // Each word was widened from such a value.
+            Some(4) => Buffer::from_vec(words.map(|w| w as u32).collect::<Vec<u32>>()),
+            Some(2) => Buffer::from_vec(words.map(|w| w as u16).collect::<Vec<u16>>()),
+            Some(_) => Buffer::from_vec(words.map(|w| w as u8).collect::<Vec<u8>>()),
+            None => return Ok(Arc::new(BooleanArray::new(words.map(|w| w != 0).collect(), nulls))),
+        };
+        let data = ArrayData::builder(self.types[column].clone()).len(slots.len()).add_buffer(values).nulls(nulls).build()?;
+        Ok(make_array(data))
+    }
+
+    fn bytes(&self) -> usize {
+        self.table.allocation_size()
+            + self.null_table.allocation_size()
+            + self.keys.capacity() * size_of::<[u64; N]>()
+            + self.nulls.capacity()
+            + self.words.capacity() * size_of::<[u64; N]>()
+    }
+}
+
+#[inline]
+fn hash_words<const N: usize>(hasher: &FixedState, key: &[u64; N]) -> u64 {
+    let mut state = hasher.build_hasher();
+    for &word in key {
+        state.write_u64(word);
+    }
+    state.finish()
+}
+
+/// Keys of any columns as Arrow row bytes, one after the other in an arena.
+pub(crate) struct ByteIndex {
+    converter: RowConverter,
+    hasher: FixedState,
+    /// Upper half of the hash, slot.
+    table: HashTable<(u32, u32)>,
+    arena: Vec<u8>,
+    /// Place in the arena and hash, by slot.
+    keys: Vec<Span>,
+    /// Bytes of removed keys.
+    dead_bytes: usize,
+    /// The batch at hand.
+    rows: Rows,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Span {
+    start: usize,
+    length: usize,
+    hash: u64,
+}
+
+/// Removed keys' bytes from which on a compaction may pay.
+const DEAD_BYTES_MIN: usize = 1 << 20;
+
+impl ByteIndex {
+    fn new(types: Vec<DataType>) -> Result<Self> {
+        let converter = RowConverter::new(types.into_iter().map(SortField::new).collect())?;
+        let rows = converter.empty_rows(0, 0);
+        Ok(Self {
+            converter,
+            hasher: FixedState::default(),
+            table: HashTable::new(),
+            arena: Vec::new(),
+            keys: Vec::new(),
+            dead_bytes: 0,
+            rows,
+        })
+    }
+
+    fn intern(&mut self, keys: &[ArrayRef], slots: &mut Slots, found: &mut Vec<u32>) -> Result<()> {
+        self.rows.clear();
+        self.converter.append(&mut self.rows, keys)?;
+        found.reserve(self.rows.num_rows());
+        for row in &self.rows {
+            let bytes = row.data();
+            let mut state = self.hasher.build_hasher();
+            state.write(bytes);
+            let hash = state.finish();
+            let (arena, spans) = (&self.arena, &self.keys);
+            let is_equal = |&(upper, slot): &(u32, u32)| upper == upper_half(hash) && spans[slot as usize].of(arena) == bytes;
+            if let Some(&(_, slot)) = self.table.find(hash, is_equal) {
+                found.push(slot);
+                continue;
+            }
+            let slot = slots.next();
+            if self.keys.len() <= slot as usize {
+                self.keys.resize(slot as usize + 1, Span::default());
+            }
+            self.keys[slot as usize] = Span { start: self.arena.len(), length: bytes.len(), hash };
+            self.arena.extend_from_slice(bytes);
+            let spans = &self.keys;
+            self.table.insert_unique(hash, (upper_half(hash), slot), |&(_, slot)| spans[slot as usize].hash);
+            found.push(slot);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let span = self.keys[slot as usize];
+        if let Ok(entry) = self.table.find_entry(span.hash, |&(_, s)| s == slot) {
+            entry.remove();
+            self.dead_bytes += span.length;
+        }
+    }
+
+    fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        let parser = self.converter.parser();
+        let rows = slots.iter().map(|&slot| parser.parse(self.keys[slot as usize].of(&self.arena)));
+        Ok(self.converter.convert_rows(rows)?)
+    }
+
+    fn compact(&mut self) {
+        if self.dead_bytes < DEAD_BYTES_MIN || self.dead_bytes * 2 < self.arena.len() {
+            return;
+        }
+        let mut arena = Vec::with_capacity(self.arena.len() - self.dead_bytes);
+        for &(_, slot) in &self.table {
+            let span = &mut self.keys[slot as usize];
+            let start = arena.len();
+            arena.extend_from_slice(span.of(&self.arena));
+            span.start = start;
+        }
+        self.arena = arena;
+        self.dead_bytes = 0;
+    }
+
+    fn bytes(&self) -> usize {
+        self.table.allocation_size() + self.arena.capacity() + self.keys.capacity() * size_of::<Span>() + self.rows.size()
+    }
+}
+
+impl Span {
+    #[inline]
+    fn of(self, arena: &[u8]) -> &[u8] {
+        &arena[self.start..self.start + self.length]
+    }
+}
+
+fn upper_half(hash: u64) -> u32 {
+    // The shift leaves 32 bits.
+    (hash >> 32) as u32
+}
