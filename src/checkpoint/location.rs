@@ -25,7 +25,10 @@ pub(crate) struct Place {
 /// Opens `s3://bucket/prefix`, `file:///directory` or `memory://`. Nothing is sent yet.
 pub(crate) fn open_place(url: &str) -> Result<Place> {
     match url.split_once("://") {
-        Some(("s3", rest)) => open_s3(url, rest),
+        Some(("s3", rest)) => {
+            let names = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+            open_s3(url, rest, names.iter().find_map(|name| std::env::var(name).ok()))
+        }
         Some(("file", path)) => open_directory(url, path),
         Some(("memory", "")) => Ok(Place { store: Arc::new(InMemory::new()), root: None }),
         _ => Err(Error::invalid(format!("{url:?} is not a checkpoint URL")).with_hint("write s3://bucket/prefix or file:///directory")),
@@ -42,7 +45,8 @@ fn open_directory(url: &str, path: &str) -> Result<Place> {
     Ok(Place { store: Arc::new(store), root: Some(root) })
 }
 
-fn open_s3(url: &str, rest: &str) -> Result<Place> {
+/// `endpoint` is where a server other than AWS answers.
+pub(crate) fn open_s3(url: &str, rest: &str, endpoint: Option<String>) -> Result<Place> {
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
         return Err(Error::invalid(format!("{url:?} names no bucket")).with_hint("write s3://bucket/prefix"));
@@ -54,7 +58,6 @@ fn open_s3(url: &str, rest: &str) -> Result<Place> {
         retry_timeout: REQUEST_TIMEOUT,
     };
     let mut options = ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT);
-    let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"].iter().find_map(|name| std::env::var(name).ok());
     let plain_http_allowed = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value.eq_ignore_ascii_case("true"));
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
     if let Some(endpoint) = endpoint {

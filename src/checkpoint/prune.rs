@@ -52,7 +52,7 @@ pub async fn prune(lease: &Lease) -> Result<Pruned> {
     if first_kept > head.pruned_below {
         lease.pruned_below(first_kept);
     }
-    if head.number % MANIFESTS_PER_SWEEP == 0 {
+    if head.number.is_multiple_of(MANIFESTS_PER_SWEEP) {
         pruned.left_over = sweep(remote, &head, &needed, &unnamed, ORPHAN_AGE).await?;
     }
     Ok(pruned)

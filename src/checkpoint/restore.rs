@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use headwater_types::{Error, Result};
 use object_store::ObjectStoreExt;
 use object_store::path::Path as ObjectPath;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::transfer::{FILES_PARALLEL, PART_BYTES, Tally, blocking};
@@ -28,17 +28,31 @@ pub async fn restore(lease: &Lease, manifest: &Manifest, into: &Path, progress: 
     lease.check()?;
     let building = beside(into);
     prepare(into.to_owned(), building.clone(), manifest.bytes()).await?;
-    let tally = Tally::new(manifest.files.len(), manifest.bytes(), progress);
-    let downloads = manifest.files.iter().map(|file| fetch(lease.remote(), file, building.join(&file.name), &tally));
-    let mut downloads = futures::stream::iter(downloads).buffer_unordered(FILES_PARALLEL);
-    while downloads.try_next().await?.is_some() {
-        lease.check()?;
-    }
-    drop(downloads);
+    download(lease, manifest, &building, progress).await?;
     // Before the directory can be opened the chain says that time went back: a sink must never take its new epochs for the old ones.
     let identity = lease.begin_from(manifest).await?;
     appear(building, into.to_owned(), identity.clone()).await?;
     Ok(identity)
+}
+
+/// Downloads all files into `building`. After an error it still waits for the files that are being written, so that the folder can be removed.
+async fn download(lease: &Lease, manifest: &Manifest, building: &Path, progress: OnProgress<'_>) -> Result<()> {
+    let tally = Tally::new(manifest.files.len(), manifest.bytes(), progress);
+    let failed = Mutex::new(None);
+    let downloads = manifest.files.iter().map(|file| {
+        let (tally, failed, path) = (&tally, &failed, building.join(&file.name));
+        async move {
+            if failed.lock().is_some() {
+                return;
+            }
+            let fetched = fetch(lease.remote(), file, path, tally).await;
+            if let Err(error) = lease.check().and(fetched) {
+                failed.lock().get_or_insert(error);
+            }
+        }
+    });
+    futures::stream::iter(downloads).buffer_unordered(FILES_PARALLEL).collect::<()>().await;
+    failed.into_inner().map_or(Ok(()), Err)
 }
 
 fn beside(into: &Path) -> PathBuf {
@@ -87,7 +101,7 @@ async fn appear(building: PathBuf, into: PathBuf, identity: Identity) -> Result<
 }
 
 async fn fetch(remote: &Remote, file: &ManifestFile, path: PathBuf, tally: &Tally<'_>) -> Result<()> {
-    let mut wait = Duration::from_millis(200);
+    let mut wait = remote.timing.beat / 25;
     for attempt in 1.. {
         let mut received = 0;
         match fetch_once(remote, file, path.clone(), tally, &mut received).await {

@@ -6,7 +6,6 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -121,7 +120,7 @@ impl Sender<'_> {
         let sha256 = blocking(move || hash(&path, bytes)).await?;
         // The number of the manifest to come and the checksum make the name unique: what was once deleted is never written again.
         let file = ManifestFile { object: format!("{}/{name}-{}", self.folder, &sha256[..16]), name, bytes, sha256 };
-        let mut wait = Duration::from_millis(200);
+        let mut wait = self.remote.timing.beat / 25;
         for attempt in 1.. {
             let mut sent = 0;
             match self.send_once(&file, &mut sent).await {
