@@ -19,6 +19,9 @@ pub struct Column {
     /// What Arrow's type does not say, such as `headwater.type = uuid`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    /// The expression of DEFAULT, as SQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
     /// `COMMENT ON COLUMN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
@@ -28,7 +31,7 @@ impl Column {
     /// A column that may be NULL.
     #[must_use]
     pub fn new(name: impl Into<String>, data_type: DataType) -> Self {
-        Self { name: name.into(), data_type, nullable: true, metadata: BTreeMap::new(), comment: None }
+        Self { name: name.into(), data_type, nullable: true, metadata: BTreeMap::new(), default: None, comment: None }
     }
 
     /// The column that `field` describes.

@@ -1,16 +1,22 @@
-//! Binds statements: what is built once per database.
+//! What is built once per database to bind statements with: functions, settings, and our hooks in DataFusion's SQL planner.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::execution::SessionState;
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
+use datafusion::logical_expr::planner::{ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
-use datafusion::scalar::ScalarValue;
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::planner::{NullOrdering, ParserOptions};
 use datafusion::sql::sqlparser::ast;
 use headwater_catalog::{Catalog, Object};
 use headwater_types::{Error, Result};
 
-use crate::{Bound, PlannedView, Settings, Statement};
+use crate::errors::from_datafusion;
+use crate::types::Types;
+use crate::windows::WindowFunctions;
+use crate::{Bound, PlannedView, Settings, Statement, binder, streaming};
 
 /// What the engine adds to the language: its own functions and system relations.
 #[derive(Debug, Clone, Default)]
@@ -34,24 +40,47 @@ pub type Rewrite = fn(&mut ast::Statement, &Settings) -> Result<()>;
 /// Resolves names and types and plans. One per database; `bind` takes `&self` and may run on many threads.
 #[derive(Debug)]
 pub struct Planner {
-    extensions: Extensions,
+    state: SessionState,
+    relations: HashMap<(String, String), SchemaRef>,
+    rewrite: Option<Rewrite>,
+    expr_planners: Vec<Arc<dyn ExprPlanner>>,
+    relation_planners: Vec<Arc<dyn RelationPlanner>>,
+    type_planner: Arc<dyn TypePlanner>,
 }
 
 impl Planner {
-    /// A planner with DataFusion's functions, ours, and the engine's.
+    /// A planner with DataFusion's functions, ours, and the engine's; those of the same name give way to the later.
     ///
     /// # Errors
     /// `Bug` if two functions cannot live together.
     pub fn new(extensions: Extensions) -> Result<Planner> {
-        Ok(Planner { extensions })
+        let mut state = SessionStateBuilder::new().with_config(settings()).with_default_features().build();
+        headwater_operators::register(&mut state)?;
+        for function in extensions.scalar {
+            state.register_udf(function).map_err(from_datafusion)?;
+        }
+        for function in extensions.aggregate {
+            state.register_udaf(function).map_err(from_datafusion)?;
+        }
+        for function in extensions.window {
+            state.register_udwf(function).map_err(from_datafusion)?;
+        }
+        let expr_planners = state.expr_planners().to_vec();
+        Ok(Planner {
+            relations: extensions.relations.into_iter().map(|(schema, name, columns)| ((schema, name), columns)).collect(),
+            rewrite: extensions.rewrite,
+            expr_planners,
+            relation_planners: vec![Arc::new(WindowFunctions::new())],
+            type_planner: Arc::new(Types),
+            state,
+        })
     }
 
     /// The batch engine's state with the same functions and settings as our plans: `create_physical_plan` of it optimizes and plans a [`Bound::Query`]
     /// in which each [`crate::RelationSource`] has been replaced by a table provider.
     #[must_use]
     pub fn session_state(&self) -> &SessionState {
-        let _ = &self.extensions;
-        unreachable!("replaced by the next commit")
+        &self.state
     }
 
     /// Resolves `statement`.
@@ -67,7 +96,7 @@ impl Planner {
     /// # Errors
     /// As [`Planner::bind`].
     pub fn bind_prepared(&self, statement: &Statement, catalog: &Catalog, settings: &Settings, types: &[Option<DataType>]) -> Result<Bound> {
-        Err(Error::unsupported(format!("bind {statement:?} {catalog:?} {settings:?} {types:?}")))
+        binder::bind(self, statement, catalog, settings, types)
     }
 
     /// Plans a materialized view of the catalog again, after a restart. Compare `plan.fingerprint()` with the stored one.
@@ -75,30 +104,54 @@ impl Planner {
     /// # Errors
     /// As [`Planner::bind`].
     pub fn replan(&self, view: &Object, catalog: &Catalog) -> Result<PlannedView> {
-        Err(Error::unsupported(format!("replan {view:?} {catalog:?}")))
+        let settings = Settings::new("root", "dev");
+        let statement = crate::parse(&view.sql)?.pop().ok_or_else(|| Error::bug(format!("\"{}\" has no text", view.name)))?;
+        streaming::replan(self, &statement, catalog, &settings).map_err(|e| e.context(format!("view \"{}\"", view.name)))
+    }
+
+    /// The columns of a system relation, if there is one of that name.
+    pub(crate) fn system_relation(&self, schema: &str, name: &str) -> Option<SchemaRef> {
+        self.relations.get(&(schema.to_owned(), name.to_owned())).cloned()
+    }
+
+    pub(crate) fn rewrite(&self) -> Option<Rewrite> {
+        self.rewrite
+    }
+
+    pub(crate) fn expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.expr_planners
+    }
+
+    pub(crate) fn relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        &self.relation_planners
+    }
+
+    pub(crate) fn type_planner(&self) -> Arc<dyn TypePlanner> {
+        self.type_planner.clone()
+    }
+
+    pub(crate) fn parser_options() -> ParserOptions {
+        ParserOptions {
+            parse_float_as_decimal: true,
+            enable_ident_normalization: true,
+            support_varchar_with_length: true,
+            enable_options_value_normalization: false,
+            collect_spans: true,
+            map_string_types_to_utf8view: false,
+            default_null_ordering: NullOrdering::NullsMax,
+        }
     }
 }
 
-impl Bound {
-    /// The types of `$1` … in order; text where nothing says otherwise.
-    ///
-    /// # Errors
-    /// `Invalid` if a number is left out.
-    pub fn parameters(&self) -> Result<Vec<DataType>> {
-        Err(Error::unsupported("parameters"))
-    }
-
-    /// The same with values in place of `$1` ….
-    ///
-    /// # Errors
-    /// `Invalid` if there are too few, or one cannot be cast.
-    pub fn with_parameters(self, values: &[ScalarValue]) -> Result<Bound> {
-        Err(Error::unsupported(format!("values {values:?}")))
-    }
-
-    /// The columns it returns; none if it returns no rows.
-    #[must_use]
-    pub fn columns(&self) -> Option<SchemaRef> {
-        None
-    }
+/// DataFusion's settings, pinned: results must not depend on the machine or on a default that moves.
+fn settings() -> SessionConfig {
+    let mut config = SessionConfig::new().with_information_schema(false).with_create_default_catalog_and_schema(false);
+    let options = config.options_mut();
+    options.execution.time_zone = Some("UTC".to_owned());
+    options.sql_parser.parse_float_as_decimal = true;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.collect_spans = true;
+    options.optimizer.enable_dynamic_filter_pushdown = false;
+    options.optimizer.filter_null_join_keys = true;
+    config
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::Constraints;
 use datafusion::logical_expr::{LogicalPlan, TableSource, TableType};
 use headwater_catalog::{Object, Part};
 use headwater_types::ObjectId;
@@ -33,6 +34,10 @@ pub struct RelationSource {
     pub schema: SchemaRef,
     /// The object behind it; none for a system relation.
     pub object: Option<Arc<Object>>,
+    /// The query to put in its place, for a view.
+    pub plan: Option<LogicalPlan>,
+    /// Its primary key, which we enforce: the optimizer may rely on it.
+    pub key: Option<Constraints>,
 }
 
 impl RelationSource {
@@ -53,6 +58,10 @@ impl TableSource for RelationSource {
     }
 
     fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
-        None
+        self.plan.as_ref().map(Cow::Borrowed)
+    }
+
+    fn constraints(&self) -> Option<&Constraints> {
+        self.key.as_ref()
     }
 }

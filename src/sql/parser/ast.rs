@@ -22,6 +22,7 @@ pub(crate) struct ColumnDef {
     pub name: Name,
     pub data_type: DataType,
     pub not_null: bool,
+    pub default: Option<Expr>,
     pub type_place: Place,
 }
 

@@ -117,13 +117,15 @@ fn column(reader: &mut Reader, relation: &mut CreateRelation) -> Result<()> {
     let name = reader.name()?;
     let type_place = reader.next_place();
     let data_type = reader.data_type()?;
-    let mut column = ColumnDef { name, data_type, not_null: false, type_place };
+    let mut column = ColumnDef { name, data_type, not_null: false, default: None, type_place };
     loop {
         if reader.take(&["NOT", "NULL"]) {
             column.not_null = true;
         } else if reader.take(&["PRIMARY", "KEY"]) {
             column.not_null = true;
             add_key(relation, vec![column.name.clone()])?;
+        } else if !relation.is_source && reader.take(&["DEFAULT"]) {
+            column.default = Some(reader.expr()?);
         } else if !reader.take(&["NULL"]) {
             break;
         }

@@ -1,0 +1,202 @@
+//! DataFusion's errors as ours: the right kind, SQLSTATE and place.
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::{Diagnostic, SchemaError};
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::tokenizer::{Location, Span};
+use headwater_types::{Error, ErrorKind};
+
+use crate::parser::{SourceText, at, syntax};
+
+impl From<ErrorInPlan> for Error {
+    fn from(error: ErrorInPlan) -> Self {
+        error.0
+    }
+}
+
+/// Carries an [`Error`] of ours through a function that gives DataFusion's.
+#[derive(Debug)]
+pub(crate) struct ErrorInPlan(pub Error);
+
+impl std::fmt::Display for ErrorInPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for ErrorInPlan {}
+
+/// One of ours, as DataFusion's.
+pub(crate) fn into_datafusion(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(ErrorInPlan(error)))
+}
+
+/// What DataFusion says while it plans or runs a statement, as an [`Error`] with PostgreSQL's SQLSTATE.
+#[must_use]
+pub fn from_datafusion(error: DataFusionError) -> Error {
+    convert(error, None)
+}
+
+/// The same while planning `text`, with the place where it is known.
+pub(crate) fn in_text(error: DataFusionError, text: &SourceText) -> Error {
+    convert(error, Some(text))
+}
+
+fn convert(error: DataFusionError, text: Option<&SourceText>) -> Error {
+    match error {
+        DataFusionError::Context(_, inside) => convert(*inside, text),
+        DataFusionError::Diagnostic(diagnostic, inside) => {
+            let place = text.and_then(|t| place(&diagnostic, t));
+            at(diagnosed(&diagnostic, convert(*inside, text)), place)
+        }
+        DataFusionError::Collection(errors) => match errors.into_iter().next() {
+            Some(first) => convert(first, text),
+            None => Error::bug("an error without content"),
+        },
+        DataFusionError::Shared(shared) => match shared.as_ref() {
+            DataFusionError::ArrowError(arrow, _) => from_arrow(arrow),
+            DataFusionError::External(inside) => from_external(inside.as_ref()),
+            other => from_message(&other.strip_backtrace()),
+        },
+        DataFusionError::External(inside) => from_external(inside.as_ref()),
+        DataFusionError::ArrowError(inside, _) => from_arrow(&inside),
+        DataFusionError::SchemaError(inside, _) => from_schema(&inside, text),
+        DataFusionError::NotImplemented(message) => Error::unsupported(said(&message)),
+        DataFusionError::ResourcesExhausted(message) => Error::limit(said(&message)),
+        DataFusionError::SQL(inside, _) => syntax(inside.to_string()),
+        DataFusionError::Plan(message) | DataFusionError::Configuration(message) => from_plan(said(&message)),
+        DataFusionError::Execution(message) => from_message(said(&message)),
+        DataFusionError::Internal(message) => Error::bug(said(&message)),
+        other => Error::bug(other.strip_backtrace()),
+    }
+}
+
+fn from_external(inside: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
+    if let Some(ErrorInPlan(error)) = inside.downcast_ref() {
+        return error.clone();
+    }
+    if let Some(error) = inside.downcast_ref::<Error>() {
+        return error.clone();
+    }
+    match inside.downcast_ref::<ArrowError>() {
+        Some(error) => from_arrow(error),
+        None => from_message(&inside.to_string()),
+    }
+}
+
+/// The first paragraph, without a back-trace.
+fn said(message: &str) -> &str {
+    message.split("\n\nbacktrace:").next().unwrap_or(message)
+}
+
+fn place(diagnostic: &Diagnostic, text: &SourceText) -> Option<(usize, usize)> {
+    let span = diagnostic.span?;
+    let location = |l: datafusion::common::Location| Location { line: l.line, column: l.column };
+    text.place(Span { start: location(span.start), end: location(span.end) })
+}
+
+/// DataFusion's diagnostics are better worded than the errors they come with, except where we have words of our own.
+fn diagnosed(diagnostic: &Diagnostic, error: Error) -> Error {
+    if error.sqlstate() != "42000" {
+        return error;
+    }
+    let closer = match diagnostic.message.as_str() {
+        message if message.contains("GROUP BY") => Error::invalid(message).with_sqlstate("42803"),
+        message => Error::invalid(message),
+    };
+    match diagnostic.helps.first() {
+        Some(help) => closer.with_hint(help.message.clone()),
+        None => closer,
+    }
+}
+
+fn from_schema(error: &SchemaError, text: Option<&SourceText>) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let name = field.relation.as_ref().map_or_else(|| field.name.clone(), |r| format!("{}.{}", r.table(), field.name));
+            let error = Error::not_found(format!("column \"{name}\" does not exist")).with_sqlstate("42703");
+            let known: Vec<&str> = valid_fields.iter().map(|f| f.name.as_str()).collect();
+            let error = match nearest(&field.name, known.iter().copied()) {
+                Some(near) => error.with_hint(format!("did you mean \"{near}\"?")),
+                None if known.is_empty() => error,
+                None => error.with_hint(format!("there are: {}", known.join(", "))),
+            };
+            let span = field.spans.first().map(|s| Span {
+                start: Location { line: s.start.line, column: s.start.column },
+                end: Location { line: s.end.line, column: s.end.column },
+            });
+            at(error, span.zip(text).and_then(|(span, text)| text.place(span)))
+        }
+        SchemaError::AmbiguousReference { field } => {
+            Error::invalid(format!("column reference \"{}\" is ambiguous", field.name)).with_sqlstate("42702")
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => duplicate_column(name),
+    }
+}
+
+pub(crate) fn duplicate_column(name: &str) -> Error {
+    Error::invalid(format!("column \"{name}\" specified more than once")).with_sqlstate("42701")
+}
+
+/// The one of `names` that `name` was probably meant to be.
+pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = names.into_iter().filter(|n| *n != name).map(|n| (strsim::jaro_winkler(name, n), n));
+    scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
+}
+
+fn from_plan(message: &str) -> Error {
+    if let Some(rest) = message.strip_prefix("Invalid function '") {
+        let name = rest.split('\'').next().unwrap_or_default();
+        let error = Error::not_found(format!("function {name} does not exist")).with_sqlstate("42883");
+        return match rest.split("Did you mean '").nth(1).and_then(|n| n.split('\'').next()) {
+            Some(near) => error.with_hint(format!("did you mean {near}?")),
+            None => error,
+        };
+    }
+    let types = ["Cannot coerce", "cannot coerce", "Cannot infer common argument type", "No function matches", "failed to coerce", "can't cast", "is not a valid"];
+    if message.contains("No function matches") || message.contains("Failed to coerce arguments") || message.contains("Error during planning: Function") {
+        return Error::invalid(message.lines().next().unwrap_or(message)).with_sqlstate("42883");
+    }
+    if types.iter().any(|t| message.contains(t)) {
+        return Error::invalid(message).with_sqlstate("42804");
+    }
+    if message.contains("must appear in the GROUP BY clause") || message.contains("could not be resolved from available columns") {
+        return Error::invalid(message.lines().next().unwrap_or(message)).with_sqlstate("42803");
+    }
+    if let Some(name) = message.split("duplicate expression name \"").nth(1).and_then(|n| n.split('"').next()) {
+        return duplicate_column(name);
+    }
+    Error::invalid(message)
+}
+
+fn from_arrow(error: &ArrowError) -> Error {
+    match error {
+        ArrowError::DivideByZero => Error::invalid("division by zero").with_sqlstate("22012"),
+        ArrowError::ArithmeticOverflow(message) => Error::invalid(format!("value out of range: {message}")).with_sqlstate("22003"),
+        ArrowError::CastError(message) | ArrowError::ParseError(message) | ArrowError::InvalidArgumentError(message) | ArrowError::ComputeError(message) => {
+            from_message(message)
+        }
+        ArrowError::ExternalError(inside) => from_external(inside.as_ref()),
+        other => Error::new(ErrorKind::Bug, other.to_string()),
+    }
+}
+
+/// An error of execution, known by its words.
+fn from_message(message: &str) -> Error {
+    let lower = message.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
+    let state = if has(&["divide by zero", "division by zero"]) {
+        return Error::invalid("division by zero").with_sqlstate("22012");
+    } else if has(&["overflow", "out of range", "can't cast value", "is too large", "too small", "cannot be represented", "is greater than max", "is larger than max"]) {
+        "22003"
+    } else if has(&["error parsing timestamp", "error parsing date", "timestamp", "date32", "time64", "parse interval", "invalid interval", "parsing interval"]) {
+        "22007"
+    } else if has(&["cannot cast string", "cannot parse", "error parsing", "invalid input syntax", "failed to parse", "invalid value"]) {
+        "22P02"
+    } else if has(&["too long"]) {
+        "22001"
+    } else {
+        "42000"
+    };
+    Error::invalid(message).with_sqlstate(state)
+}

@@ -1,0 +1,227 @@
+//! Rewrites a parsed statement where PostgreSQL and DataFusion read the same words differently: literal types, column names, session functions.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    CastKind, DataType, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectNamePart, OrderByKind, Query, Select,
+    SelectItem, SetExpr, Statement as Sql, Value, ValueWithSpan, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
+
+use crate::Settings;
+use crate::parser::folded;
+
+/// Rewrites every query inside `statement`.
+pub(crate) fn rewrite(statement: &mut Sql, settings: &Settings) {
+    let mut rewriter = Rewriter { settings };
+    let _: ControlFlow<()> = VisitMut::visit(statement, &mut rewriter);
+}
+
+/// The same for a lone expression.
+pub(crate) fn rewrite_expr(expr: &mut Expr, settings: &Settings) {
+    let mut rewriter = Rewriter { settings };
+    let _: ControlFlow<()> = VisitMut::visit(expr, &mut rewriter);
+}
+
+/// Stands between a column's name and a number where a name comes twice: plans need unique names, clients see what stands before it.
+pub(crate) const AGAIN: char = '\u{1}';
+
+struct Rewriter<'a> {
+    settings: &'a Settings,
+}
+
+impl VisitorMut for Rewriter<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        name_columns(&mut query.body);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        plain_positions(query);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(integer) = as_integer(expr) {
+            *expr = integer;
+        } else if let Some(value) = session_value(expr, self.settings) {
+            *expr = value;
+        } else if let Expr::Function(function) = expr {
+            plain_arguments(&function.name.to_string().to_lowercase(), &mut function.args);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// A number that PostgreSQL reads as `integer`, which DataFusion reads as bigint, gets a cast.
+fn as_integer(expr: &Expr) -> Option<Expr> {
+    let Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) = expr else { return None };
+    text.parse::<i32>().ok()?;
+    Some(Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr.clone()), data_type: DataType::Int(None), array: false, format: None })
+}
+
+/// Takes back what [`as_integer`] did.
+fn plain_number(expr: &mut Expr) {
+    if let Expr::Cast { expr: inside, data_type: DataType::Int(None), kind: CastKind::Cast, .. } = expr {
+        if matches!(inside.as_ref(), Expr::Value(ValueWithSpan { value: Value::Number(..), .. })) {
+            *expr = (**inside).clone();
+        }
+    }
+}
+
+/// Functions whose result has the type of its arguments. Others may need their arguments to be literals, and take any integer type.
+const TYPED_BY_ARGUMENTS: [&str; 14] =
+    ["coalesce", "nullif", "greatest", "least", "min", "max", "sum", "avg", "array_agg", "first_value", "last_value", "abs", "mod", "make_array"];
+
+fn plain_arguments(name: &str, args: &mut FunctionArguments) {
+    let FunctionArguments::List(list) = args else { return };
+    if TYPED_BY_ARGUMENTS.contains(&name) {
+        return;
+    }
+    for arg in &mut list.args {
+        if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) | FunctionArg::Named { arg: FunctionArgExpr::Expr(expr), .. } = arg {
+            plain_number(expr);
+        }
+    }
+}
+
+/// Numbers that stand for positions and counts stay plain: LIMIT, OFFSET, ORDER BY 1, GROUP BY 1, DISTINCT ON (1).
+fn plain_positions(query: &mut Query) {
+    if let Some(order) = &mut query.order_by {
+        if let OrderByKind::Expressions(exprs) = &mut order.kind {
+            exprs.iter_mut().for_each(|o| plain_number(&mut o.expr));
+        }
+    }
+    if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
+        limit.iter_mut().for_each(plain_number);
+        offset.iter_mut().for_each(|o| plain_number(&mut o.value));
+    }
+    each_select(&mut query.body, &mut |select| {
+        if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
+            exprs.iter_mut().for_each(plain_number);
+        }
+        if let Some(Distinct::On(exprs)) = &mut select.distinct {
+            exprs.iter_mut().for_each(plain_number);
+        }
+    });
+}
+
+fn each_select(body: &mut SetExpr, visit: &mut impl FnMut(&mut Select)) {
+    match body {
+        SetExpr::Select(select) => visit(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            each_select(left, visit);
+            each_select(right, visit);
+        }
+        _ => {}
+    }
+}
+
+/// Gives unnamed columns the names they have in PostgreSQL; a name that comes again gets a number, since plans need unique ones.
+fn name_columns(body: &mut SetExpr) {
+    each_select(body, &mut |select| {
+        let mut taken = HashSet::new();
+        for item in &select.projection {
+            match item {
+                SelectItem::ExprWithAlias { alias, .. } => drop(taken.insert(folded(alias))),
+                SelectItem::UnnamedExpr(Expr::Identifier(ident)) => drop(taken.insert(folded(ident))),
+                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(_)) => {}
+                _ => {}
+            }
+        }
+        for item in &mut select.projection {
+            let SelectItem::UnnamedExpr(expr) = item else { continue };
+            if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+                continue;
+            }
+            let name = unique(column_name(expr), &mut taken);
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
+        }
+    });
+}
+
+fn unique(name: String, taken: &mut HashSet<String>) -> String {
+    let mut unique = name.clone();
+    let mut number = 1;
+    while !taken.insert(unique.clone()) {
+        unique = format!("{name}{AGAIN}{number}");
+        number += 1;
+    }
+    unique
+}
+
+/// The name PostgreSQL gives to the result of `expr` (its `FigureColname`).
+fn column_name(expr: &Expr) -> String {
+    match expr {
+        Expr::Identifier(ident) => folded(ident),
+        Expr::CompoundIdentifier(idents) => idents.last().map_or_else(unknown, folded),
+        Expr::Nested(inside) | Expr::Collate { expr: inside, .. } => column_name(inside),
+        Expr::Function(function) => match function.name.0.last() {
+            Some(ObjectNamePart::Identifier(ident)) => folded(ident),
+            _ => unknown(),
+        },
+        Expr::Cast { expr: inside, data_type, .. } => match column_name(inside) {
+            name if name != unknown() => name,
+            _ => short_type(data_type),
+        },
+        Expr::Case { .. } => "case".to_owned(),
+        Expr::Exists { .. } => "exists".to_owned(),
+        Expr::Extract { .. } => "extract".to_owned(),
+        Expr::Substring { .. } => "substring".to_owned(),
+        Expr::Trim { .. } => "btrim".to_owned(),
+        Expr::Position { .. } => "position".to_owned(),
+        Expr::Ceil { .. } => "ceil".to_owned(),
+        Expr::Floor { .. } => "floor".to_owned(),
+        Expr::Array(_) => "array".to_owned(),
+        Expr::Interval(_) => "interval".to_owned(),
+        Expr::TypedString(typed) => short_type(&typed.data_type),
+        _ => unknown(),
+    }
+}
+
+fn unknown() -> String {
+    "?column?".to_owned()
+}
+
+fn short_type(data_type: &DataType) -> String {
+    match crate::types::field(data_type).map(|f| crate::types::type_name(f.data_type())) {
+        Ok(name) => match name.as_str() {
+            "smallint" => "int2".to_owned(),
+            "integer" => "int4".to_owned(),
+            "bigint" => "int8".to_owned(),
+            "real" => "float4".to_owned(),
+            "double precision" => "float8".to_owned(),
+            "boolean" => "bool".to_owned(),
+            "character varying" => "varchar".to_owned(),
+            "timestamp without time zone" => "timestamp".to_owned(),
+            "timestamp with time zone" => "timestamptz".to_owned(),
+            "time without time zone" => "time".to_owned(),
+            other => other.split('(').next().unwrap_or(other).to_owned(),
+        },
+        Err(_) => unknown(),
+    }
+}
+
+/// The value of a function that asks who and where the session is.
+fn session_value(expr: &Expr, settings: &Settings) -> Option<Expr> {
+    let (name, has_args) = match expr {
+        Expr::Function(function) => match &function.args {
+            FunctionArguments::None => (function.name.0.last()?, false),
+            FunctionArguments::List(list) => (function.name.0.last()?, !list.args.is_empty()),
+            FunctionArguments::Subquery(_) => return None,
+        },
+        _ => return None,
+    };
+    let ObjectNamePart::Identifier(ident) = name else { return None };
+    let value = match (folded(ident).as_str(), has_args) {
+        ("current_user" | "session_user" | "user" | "current_role", false) => settings.user.clone(),
+        ("current_database" | "current_catalog", false) => settings.database.clone(),
+        ("current_schema", false) => "public".to_owned(),
+        _ => return None,
+    };
+    Some(Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(value), span: Span::empty() }))
+}
+

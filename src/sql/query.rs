@@ -1,0 +1,88 @@
+//! A query as a logical plan: names and types resolved, results of PostgreSQL's types.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::ast::{Query, Statement as Sql};
+use headwater_types::Result;
+
+use crate::context::Context;
+use crate::errors::in_text;
+use crate::literals;
+use crate::planner::Planner;
+
+/// The plan of `query`, not yet analyzed.
+pub(crate) fn plan(context: &Context<'_>, query: &Query) -> Result<LogicalPlan> {
+    plan_statement(context, Sql::Query(Box::new(query.clone())))
+}
+
+/// The same for a query that only reads: the engine may rewrite it first.
+pub(crate) fn plan_reading(context: &Context<'_>, query: &Query) -> Result<LogicalPlan> {
+    let mut statement = Sql::Query(Box::new(query.clone()));
+    if let Some(rewrite) = context.planner.rewrite() {
+        rewrite(&mut statement, context.settings)?;
+    }
+    plan_statement(context, statement)
+}
+
+fn plan_statement(context: &Context<'_>, mut statement: Sql) -> Result<LogicalPlan> {
+    literals::rewrite(&mut statement, context.settings);
+    let mut planning = planner_context(context);
+    let sql = SqlToRel::new_with_options(context, Planner::parser_options());
+    let plan = sql.sql_statement_to_plan_with_context(statement, &mut planning).map_err(|e| in_text(e, &context.text))?;
+    with_our_types(plan).map_err(|e| in_text(e, &context.text))
+}
+
+pub(crate) fn planner_context(context: &Context<'_>) -> PlannerContext {
+    let field = |t: &DataType| Arc::new(datafusion::arrow::datatypes::Field::new("parameter", t.clone(), true));
+    let types = context.parameters.iter().map(|t| t.as_ref().map(field)).collect();
+    PlannerContext::new().with_prepare_param_data_types(types)
+}
+
+/// An expression over columns of `schema`.
+pub(crate) fn expression(context: &Context<'_>, mut sql: datafusion::sql::sqlparser::ast::Expr, schema: &DFSchema) -> Result<Expr> {
+    literals::rewrite_expr(&mut sql, context.settings);
+    let planner = SqlToRel::new_with_options(context, Planner::parser_options());
+    planner.sql_to_expr(sql, schema, &mut planner_context(context)).map_err(|e| in_text(e, &context.text))
+}
+
+/// The type that a result of `data_type` has for us: one of PostgreSQL's.
+pub(crate) fn our_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Int8 | DataType::UInt8 => DataType::Int16,
+        DataType::UInt16 => DataType::Int32,
+        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
+        DataType::Float16 => DataType::Float32,
+        DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => DataType::Utf8,
+        DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+        DataType::Date64 => DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
+        DataType::Timestamp(_, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::Timestamp(_, Some(_)) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        DataType::Interval(_) | DataType::Duration(_) => DataType::Interval(datafusion::arrow::datatypes::IntervalUnit::MonthDayNano),
+        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) => DataType::Decimal128(*p, *s),
+        DataType::Dictionary(_, value) => our_type(value),
+        other => other.clone(),
+    }
+}
+
+/// The plan with output columns cast where their type is none of ours.
+fn with_our_types(plan: LogicalPlan) -> datafusion::common::Result<LogicalPlan> {
+    let fields = plan.schema().fields();
+    if fields.iter().all(|f| our_type(f.data_type()) == *f.data_type()) {
+        return Ok(plan);
+    }
+    let columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+    let exprs = columns.into_iter().zip(plan.schema().iter()).map(|(column, (qualifier, field))| {
+        let wanted = our_type(field.data_type());
+        if wanted == *field.data_type() {
+            return column;
+        }
+        datafusion::logical_expr::cast(column, wanted).alias_qualified(qualifier.cloned(), field.name())
+    });
+    let exprs: Vec<Expr> = exprs.collect();
+    LogicalPlanBuilder::from(plan).project(exprs)?.build()
+}

@@ -1,0 +1,74 @@
+//! Plans a materialized view: analyzes and optimizes its query with a pinned list of rules, refuses what cannot be kept up to date, lowers the rest.
+
+mod aggregate;
+mod explain;
+mod guard;
+mod join;
+mod lower;
+mod optimize;
+mod relation;
+mod rows;
+mod window;
+
+use std::collections::HashSet;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::logical_expr::LogicalPlan;
+use headwater_catalog::{Catalog, Column};
+use headwater_operators::{Input, Plan};
+use headwater_types::{Error, Result};
+
+use crate::bound::PlannedView;
+use crate::context::Context;
+use crate::parser::{Ast, Emit, SinkInput};
+use crate::planner::Planner;
+use crate::{Settings, Statement, views};
+
+pub(crate) use explain::{explain, properties};
+
+/// The operators that keep `query` up to date. Errors that have no place yet get that of the construct they name.
+pub(crate) fn plan(context: &Context<'_>, statement: &Statement, query: LogicalPlan, emit: Emit) -> Result<PlannedView> {
+    guard::check(&query, statement)?;
+    let logical = optimize::optimize(context.planner, query, &context.text)?;
+    guard::check_optimized(&logical, statement)?;
+    let plan = lower::lower(context, &logical, matches!(emit, Emit::OnWindowClose(_))).map_err(|error| match (error.place(), emit) {
+        (None, Emit::OnWindowClose(Some((offset, length)))) if error.message().contains("EMIT ON WINDOW CLOSE") => error.at(offset, length),
+        _ => error,
+    })?;
+    Ok(PlannedView { plan, logical })
+}
+
+/// Plans a definition from the catalog again.
+pub(crate) fn replan(planner: &Planner, statement: &Statement, catalog: &Catalog, settings: &Settings) -> Result<PlannedView> {
+    let context = Context::new(planner, catalog, settings, statement.source().clone());
+    let emit = match statement.ast() {
+        Ast::CreateView(view) if view.materialized => view.emit,
+        Ast::CreateSink(sink) => match &sink.input {
+            SinkInput::Query(_, emit) => *emit,
+            SinkInput::Relation(_) => return Err(Error::bug("a sink from a relation has no plan")),
+        },
+        _ => return Err(Error::bug("only materialized views have plans")),
+    };
+    let query = views::view_query(&context, statement.ast())?;
+    plan(&context, statement, query, emit)
+}
+
+/// The columns of `$late`: watermark, weight, then what the refusing operator reads. None where no operator refuses.
+pub(crate) fn late_columns(plan: &Plan, catalog: &Catalog) -> Option<Vec<Column>> {
+    let node = &plan.nodes[plan.refusing?];
+    let schema = match node.inputs.first()? {
+        Input::Node(input) => plan.nodes[*input].schema.clone(),
+        Input::Relation(id) => catalog.get(*id)?.schema(),
+    };
+    let own = [Column::new("watermark", DataType::Timestamp(TimeUnit::Microsecond, None)), Column::new("weight", DataType::Int64)];
+    let mut taken: HashSet<String> = own.iter().map(|c| c.name.clone()).collect();
+    let mut columns = own.to_vec();
+    for field in schema.fields() {
+        let mut column = Column { nullable: true, ..Column::of(field) };
+        while !taken.insert(column.name.clone()) {
+            column.name.push_str("_1");
+        }
+        columns.push(column);
+    }
+    Some(columns)
+}
