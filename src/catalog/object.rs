@@ -194,6 +194,9 @@ pub struct Derived {
     pub watermarked: Vec<usize>,
     /// Columns of `name$late`; none if nothing in the view refuses late rows.
     pub late: Option<Vec<Column>>,
+    /// No change below its watermarks comes from it any more: within it an operator has refused those.
+    #[serde(default)]
+    pub promised: bool,
     /// What the stored state depends on: equal after a restart, or the state cannot be read.
     pub fingerprint: String,
 }

@@ -22,6 +22,8 @@ pub enum WatermarkFrom {
     Column(usize),
     /// It is an edge of the tumbling window of this input column.
     Window(usize, Windows, Edge),
+    /// It is the end of the window that starts at this input column.
+    EndOf(usize, Windows),
 }
 
 /// One expression an output column. Watermarks pass through plain columns and through `tumble_start` and `tumble_end`.
@@ -56,7 +58,7 @@ impl Project {
     pub fn watermarked(&self, input: &[usize]) -> Vec<usize> {
         let carries = |from: &WatermarkFrom| match from {
             WatermarkFrom::Nothing => false,
-            WatermarkFrom::Column(column) | WatermarkFrom::Window(column, ..) => input.contains(column),
+            WatermarkFrom::Column(column) | WatermarkFrom::Window(column, ..) | WatermarkFrom::EndOf(column, _) => input.contains(column),
         };
         (0..self.watermarks.len()).filter(|&c| carries(&self.watermarks[c])).collect()
     }
@@ -70,6 +72,7 @@ impl Project {
                 WatermarkFrom::Nothing => None,
                 WatermarkFrom::Column(c) => input.get(*c),
                 WatermarkFrom::Window(c, windows, edge) => input.get(*c).and_then(|at| windows.watermark(at, *edge)),
+                WatermarkFrom::EndOf(c, windows) => input.get(*c).and_then(|at| windows.end_of(at)),
             };
             mapped.set(column, at);
         }
@@ -90,8 +93,11 @@ fn watermark_from(expr: &Arc<dyn PhysicalExpr>) -> WatermarkFrom {
     let windowed = || {
         let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
         let (windows, edge) = window_function(call)?;
-        let time = call.args().first()?.downcast_ref::<Column>()?;
-        Some(WatermarkFrom::Window(time.index(), windows, edge))
+        let time = call.args().first()?.downcast_ref::<Column>()?.index();
+        Some(match edge {
+            Some(edge) => WatermarkFrom::Window(time, windows, edge),
+            None => WatermarkFrom::EndOf(time, windows),
+        })
     };
     windowed().unwrap_or(WatermarkFrom::Nothing)
 }

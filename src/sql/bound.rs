@@ -97,6 +97,8 @@ pub struct PlannedView {
     pub plan: Plan,
     /// The optimized query they were made of: what the view's rows must equal, run as a batch.
     pub logical: LogicalPlan,
+    /// No change below its watermarks comes from it any more.
+    pub promised: bool,
 }
 
 /// INSERT.

@@ -19,6 +19,11 @@ pub(crate) fn in_expr(expr: Expr, schema: &DFSchema) -> PlanResult<Expr> {
     Ok(expr)
 }
 
+/// The same for every expression of a plan.
+pub(crate) fn in_plan(plan: LogicalPlan) -> PlanResult<LogicalPlan> {
+    Ok(plan)
+}
+
 /// Column `at` of `plan`'s output as a value for `column`.
 ///
 /// # Errors

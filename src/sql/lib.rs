@@ -1,16 +1,27 @@
 //! From text to plans: our statements over sqlparser, names and types by DataFusion, lowering to operators, errors that underline the SQL.
 #![deny(unsafe_code)]
 
+mod binder;
 mod bound;
+mod casts;
+mod context;
 mod diagnostics;
+mod errors;
+mod literals;
 mod parser;
 mod planner;
+mod query;
 mod relation;
 mod settings;
+mod streaming;
+mod types;
+mod views;
+mod windows;
 
 pub use bound::{Bound, Changed, CopyFormat, CopyFrom, CopyOut, Cursor, CursorQuery, Insert, OnConflict, PlannedView, Returning, Target};
 pub use diagnostics::render;
+pub use errors::from_datafusion;
 pub use parser::{Statement, parse};
-pub use planner::{Extensions, Planner};
+pub use planner::{Extensions, Planner, Rewrite};
 pub use relation::{RelationId, RelationSource};
 pub use settings::Settings;

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use headwater_types::{Micros, Result};
 
 pub(crate) use ast::{
-    Ast, ColumnDef, CopyWhat, CreateRelation, CreateSink, CreateView, Emit, EncodeDef, Explained, Kind, OptionEntry, Place, Readable, Show, SinkInput,
+    Ast, ColumnDef, CopyWhat, CreateRelation, CreateSink, CreateView, Emit, EncodeDef, Explained, Kind, OptionEntry, Readable, Show, SinkInput,
     WatermarkDef,
 };
 pub(crate) use reader::{DIALECT, Name, at, folded, syntax};

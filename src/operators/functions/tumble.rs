@@ -22,13 +22,17 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         .collect()
 }
 
-/// The windows and the edge that `call` computes, if it is `tumble_start` or `tumble_end` with literal sizes.
-pub(crate) fn window_function(call: &ScalarFunctionExpr) -> Option<(Windows, Edge)> {
-    let WindowFunction::Tumble(edge) = call.fun().inner().downcast_ref::<WindowUdf>()?.kind else { return None };
+/// The windows and the edge that `call` computes from a time, if it is `tumble_start` or `tumble_end` with literal sizes; without an edge if it is
+/// `hop_end`, which computes the end from the start.
+pub(crate) fn window_function(call: &ScalarFunctionExpr) -> Option<(Windows, Option<Edge>)> {
+    let kind = call.fun().inner().downcast_ref::<WindowUdf>()?.kind;
     let literal = |arg: &Arc<dyn datafusion::physical_expr::PhysicalExpr>| interval(arg.downcast_ref::<Literal>()?.value());
-    let sizes: Option<Vec<_>> = call.args().iter().skip(1).map(literal).collect();
-    let sizes = sizes?;
-    Some((Windows::tumble(*sizes.first()?, sizes.get(1).copied()).ok()?, edge))
+    let sizes = call.args().iter().skip(1).map(literal).collect::<Option<Vec<_>>>()?;
+    match (kind, sizes.as_slice()) {
+        (WindowFunction::Tumble(edge), [size, offset @ ..]) => Some((Windows::tumble(*size, offset.first().copied()).ok()?, Some(edge))),
+        (WindowFunction::HopEnd, [slide, size, offset @ ..]) => Some((Windows::hop(*slide, *size, offset.first().copied()).ok()?, None)),
+        _ => None,
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -23,14 +23,15 @@ fn node(plan: &Plan, at: usize, depth: usize, catalog: &Catalog, lines: &mut Vec
         match input {
             Input::Node(below) => node(plan, *below, depth + 1, catalog, lines),
             Input::Relation(id) => {
-                let line = catalog.get(*id).map_or_else(|| format!("object {id}"), |o| relation(o));
+                let line = catalog.get(*id).map_or_else(|| format!("object {id}"), |o| relation_line(o));
                 lines.push(format!("{}{line}", "  ".repeat(depth + 1)));
             }
         }
     }
 }
 
-fn relation(object: &headwater_catalog::Object) -> String {
+/// A source, table or view with what is known of it.
+pub(crate) fn relation_line(object: &headwater_catalog::Object) -> String {
     let known = Properties {
         append_only: object.is_append_only(),
         key: object.key().map(<[usize]>::to_vec),

@@ -46,14 +46,15 @@ pub(super) struct Lowering<'a> {
     origins: Origin,
 }
 
-/// The operators of `logical`; with `emit_on_close` its rows come once, when their window closes.
-pub(super) fn lower(context: &Context<'_>, logical: &LogicalPlan, emit_on_close: bool) -> Result<Plan> {
+/// The operators of `logical`; with `emit_on_close` its rows come once, when their window closes. Also whether the root is promised, as [`Lowered`] says.
+pub(super) fn lower(context: &Context<'_>, logical: &LogicalPlan, emit_on_close: bool) -> Result<(Plan, bool)> {
     let mut lowering = Lowering { context, nodes: Vec::new(), refusing: None, origins: 0 };
     let root = lowering.lower(logical, emit_on_close)?;
+    let promised = root.promised;
     if matches!(root.input, Input::Relation(_)) {
         rows::keep_all(&mut lowering, root)?;
     }
-    Ok(Plan { nodes: lowering.nodes, refusing: lowering.refusing })
+    Ok((Plan { nodes: lowering.nodes, refusing: lowering.refusing }, promised))
 }
 
 impl Lowering<'_> {
