@@ -1,9 +1,12 @@
 //! Distinct: every row once, however often it is in the input.
 
+use arrow::array::Int64Array;
+use arrow::compute::kernels::cmp::neq;
 use arrow::datatypes::SchemaRef;
-use headwater_types::{Error, Result};
+use headwater_state::{Trace, Writes};
+use headwater_types::{ChangeBatch, Epoch, Error, Result, RowOrder, Watermarks, consolidate};
 
-use crate::{Operator, OperatorSpec, StatePlace};
+use crate::{Finished, Operator, OperatorSpec, Output, StatePlace, Step};
 
 /// The rows that the input holds at least once. Output schema: the input's. Watermarks pass.
 #[derive(Debug, Clone)]
@@ -32,7 +35,64 @@ impl OperatorSpec for Distinct {
         crate::operator::types_of(&self.schema)
     }
 
-    fn open(&self, _place: &mut StatePlace) -> Result<Box<dyn Operator>> {
-        Err(Error::unsupported("DISTINCT in a view"))
+    fn open(&self, place: &mut StatePlace) -> Result<Box<dyn Operator>> {
+        let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let table = place.next_table();
+        let trace = Trace::open(place.store(), table, self.schema.clone(), &columns)?;
+        let order = RowOrder::new(&self.schema, &columns)?;
+        Ok(Box::new(DistinctRows { schema: self.schema.clone(), order, trace, pending: Vec::new() }))
     }
+}
+
+/// The open operator: all rows with how often they occur.
+struct DistinctRows {
+    schema: SchemaRef,
+    order: RowOrder,
+    trace: Trace,
+    pending: Vec<ChangeBatch>,
+}
+
+impl Operator for DistinctRows {
+    fn push(&mut self, _input: usize, batch: ChangeBatch, _out: &mut Output) -> Result<()> {
+        self.pending.push(batch);
+        Ok(())
+    }
+
+    fn finish(&mut self, step: &Step, out: &mut Output) -> Result<Finished> {
+        let changes = consolidate(&self.schema, &self.order, &std::mem::take(&mut self.pending))?;
+        if !changes.is_empty() {
+            out.push(turned(&changes, &self.trace.weights_of(changes.rows())?)?);
+            self.trace.insert(changes)?;
+        }
+        Ok(Finished { watermarks: step.watermarks.first().cloned().unwrap_or_else(Watermarks::none), due: None })
+    }
+
+    fn flush(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<()> {
+        self.trace.flush(epoch, writes)
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.trace.bytes()
+    }
+
+    fn state_rows(&self) -> u64 {
+        self.trace.rows()
+    }
+}
+
+/// The rows of the consolidated `changes` that came (+1) or went (-1), where `before[i]` of row i were there.
+///
+/// # Errors
+/// `Bug`: more rows deleted than there were.
+pub(crate) fn turned(changes: &ChangeBatch, before: &[i64]) -> Result<ChangeBatch> {
+    let mut turns = Vec::with_capacity(changes.len());
+    for (row, &before) in before.iter().enumerate() {
+        let after = before + changes.weight(row);
+        if after < 0 {
+            return Err(Error::bug(format!("a row is deleted {} times more often than it was inserted", -after)));
+        }
+        turns.push(i64::from(after > 0) - i64::from(before > 0));
+    }
+    let is_turned = neq(&Int64Array::from(turns.clone()), &Int64Array::new_scalar(0))?;
+    ChangeBatch::new(changes.rows().clone(), turns)?.filter(&is_turned)
 }

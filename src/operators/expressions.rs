@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -96,9 +96,4 @@ pub fn checked(expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
         Ok(Transformed::yes(Arc::new(binary.clone().with_fail_on_overflow(true)) as Arc<dyn PhysicalExpr>))
     };
     expr.transform_up(check).map(|t| t.data).map_err(|e| Error::bug(e.strip_backtrace()))
-}
-
-/// Row numbers as an index array.
-pub(crate) fn indices(rows: Vec<u32>) -> UInt32Array {
-    UInt32Array::from(rows)
 }

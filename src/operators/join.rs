@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
-use headwater_types::{Error, Result};
+use headwater_state::{Trace, Writes};
+use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Epoch, Error, Result, RowOrder, Watermarks, consolidate};
 
-use crate::{Operator, OperatorSpec, StatePlace};
+use crate::expressions::{evaluate_rows, to_array};
+use crate::filter::keep_true;
+use crate::{Finished, Operator, OperatorSpec, Output, StatePlace, Step};
 
 /// Inner join. Input 0 is the left side, 1 the right. Output: the left columns, then the right ones. NULL keys match nothing.
 #[derive(Debug, Clone)]
@@ -82,7 +87,125 @@ impl OperatorSpec for Join {
         format!("{:?} {} {}", self.on, crate::operator::types_of(&self.left), crate::operator::types_of(&self.right))
     }
 
-    fn open(&self, _place: &mut StatePlace) -> Result<Box<dyn Operator>> {
-        Err(Error::unsupported("joins"))
+    fn open(&self, place: &mut StatePlace) -> Result<Box<dyn Operator>> {
+        let (left_keys, right_keys) = self.on.iter().copied().unzip();
+        let left = Side::open(&self.left, left_keys, place)?;
+        let right = Side::open(&self.right, right_keys, place)?;
+        Ok(Box::new(Joined { spec: self.clone(), sides: [left, right] }))
+    }
+}
+
+/// One side of a join: its rows by key, and its changes of this epoch.
+struct Side {
+    schema: SchemaRef,
+    keys: Vec<usize>,
+    order: RowOrder,
+    trace: Trace,
+    pending: Vec<ChangeBatch>,
+}
+
+impl Side {
+    fn open(schema: &SchemaRef, keys: Vec<usize>, place: &mut StatePlace) -> Result<Self> {
+        let table = place.next_table();
+        let trace = Trace::open(place.store(), table, schema.clone(), &keys)?;
+        let order = RowOrder::new(schema, &(0..schema.fields().len()).collect::<Vec<_>>())?;
+        Ok(Self { schema: schema.clone(), keys, order, trace, pending: Vec::new() })
+    }
+
+    fn key_columns(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
+        self.keys.iter().map(|&k| rows.column(k).clone()).collect()
+    }
+
+    /// Rows whose key has a NULL equal nothing, ever: they are not kept.
+    fn push(&mut self, batch: ChangeBatch) -> Result<()> {
+        let nulls = self.keys.iter().fold(None, |all, &k| NullBuffer::union(all.as_ref(), batch.rows().column(k).logical_nulls().as_ref()));
+        let batch = match nulls.filter(|n| n.null_count() > 0) {
+            Some(nulls) => batch.filter(&BooleanArray::new(nulls.into_inner(), None))?,
+            None => batch,
+        };
+        if !batch.is_empty() {
+            self.pending.push(batch);
+        }
+        Ok(())
+    }
+
+    fn take_changes(&mut self) -> Result<ChangeBatch> {
+        consolidate(&self.schema, &self.order, &std::mem::take(&mut self.pending))
+    }
+}
+
+/// The open operator. Changes wait until the end of the epoch, so that each side meets the other's consolidated ones.
+struct Joined {
+    spec: Join,
+    sides: [Side; 2],
+}
+
+impl Joined {
+    /// Hands on the pairs of `changes` of side `from` with the rows that the other side's trace holds now.
+    fn meet(&self, changes: &ChangeBatch, from: usize, out: &mut Output) -> Result<()> {
+        let other = &self.sides[1 - from];
+        for piece in changes.chunks() {
+            let matches = other.trace.lookup(&self.sides[from].key_columns(piece.rows()))?;
+            for start in (0..matches.probe.len()).step_by(BATCH_ROWS_MAX) {
+                let length = BATCH_ROWS_MAX.min(matches.probe.len() - start);
+                let probe = &matches.probe[start..start + length];
+                self.pair(&piece, probe, &matches.rows.slice(start, length), from, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Row i of the pairs is row `probe[i]` of `mine` beside row i of `theirs`, with the product of their weights.
+    fn pair(&self, mine: &ChangeBatch, probe: &[u32], theirs: &ChangeBatch, from: usize, out: &mut Output) -> Result<()> {
+        let weights: Vec<i64> = probe.iter().enumerate().map(|(row, &at)| mine.weight(at as usize) * theirs.weight(row)).collect();
+        let mine = mine.take(&UInt32Array::from(probe.to_vec()))?;
+        let (left, right) = if from == 0 { (mine.rows(), theirs.rows()) } else { (theirs.rows(), mine.rows()) };
+        let columns = left.columns().iter().chain(right.columns()).cloned().collect();
+        let pairs = ChangeBatch::new(RecordBatch::try_new(self.spec.schema.clone(), columns)?, weights)?;
+        let Some(residual) = &self.spec.residual else {
+            out.push(pairs);
+            return Ok(());
+        };
+        if let Some((good, keep)) = evaluate_rows(&pairs, |rows| to_array(residual, rows), out)? {
+            out.push(keep_true(&good, keep.as_boolean())?);
+        }
+        Ok(())
+    }
+}
+
+impl Operator for Joined {
+    fn push(&mut self, input: usize, batch: ChangeBatch, _out: &mut Output) -> Result<()> {
+        self.sides[input].push(batch)
+    }
+
+    fn finish(&mut self, step: &Step, out: &mut Output) -> Result<Finished> {
+        // (A + dA) x (B + dB) - A x B = dA x B + (A + dA) x dB, so A must have taken dA in before dB meets it.
+        let left = self.sides[0].take_changes()?;
+        self.meet(&left, 0, out)?;
+        self.sides[0].trace.insert(left)?;
+        let right = self.sides[1].take_changes()?;
+        self.meet(&right, 1, out)?;
+        self.sides[1].trace.insert(right)?;
+        let mut watermarks = Watermarks::none();
+        for &(l, r) in &self.spec.on {
+            let sides = (step.watermarks.first().and_then(|w| w.get(l)), step.watermarks.get(1).and_then(|w| w.get(r)));
+            if let (Some(left), Some(right)) = sides {
+                watermarks.set(l, Some(left.min(right)));
+                watermarks.set(self.spec.left.fields().len() + r, Some(left.min(right)));
+            }
+        }
+        Ok(Finished { watermarks, due: None })
+    }
+
+    fn flush(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<()> {
+        self.sides.iter_mut().try_for_each(|side| side.trace.flush(epoch, writes))
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.sides.iter().map(|side| side.trace.bytes()).sum()
+    }
+
+    fn state_rows(&self) -> u64 {
+        self.sides.iter().map(|side| side.trace.rows()).sum()
     }
 }

@@ -3,15 +3,57 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, nullif, prep_null_mask_filter, take};
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_expr::expressions::Literal;
 use headwater_types::{Error, Result};
+
+use super::layout::Part;
+use crate::expressions::to_array;
+use crate::kernels::{Accumulators, Function, Kernel, accumulator_state};
 
 /// An aggregate function over expressions of the input, as DataFusion lowers it (`LoweredAggregateBuilder`).
 #[derive(Debug, Clone)]
 pub struct AggregateCall {
     function: Arc<AggregateFunctionExpr>,
     filter: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// How the state of a call is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// It is the number of rows, which every group has.
+    Rows,
+    /// By a kernel, as rows come and go.
+    Kernel(Function),
+    /// By a kernel, as values come for the first time or go for good; the values with their number are kept.
+    Distinct(Function),
+    /// The first or last of all values, which are kept.
+    Edge(Function),
+    /// By the batch engine's accumulators.
+    Accumulators,
+}
+
+/// What a call takes from a batch: its arguments, and where FILTER is true.
+pub(crate) struct Arguments {
+    pub(crate) columns: Vec<ArrayRef>,
+    pub(crate) keep: Option<BooleanArray>,
+}
+
+impl Arguments {
+    /// Those of the rows of `part`.
+    pub(crate) fn of_part(&self, part: &Part) -> Result<Arguments> {
+        let columns = self.columns.iter().map(|c| part.rows.of(c)).collect::<Result<_>>()?;
+        let keep = match &self.keep {
+            Some(keep) => Some(part.rows.of(&(Arc::new(keep.clone()) as ArrayRef))?.as_boolean().clone()),
+            None => None,
+        };
+        Ok(Arguments { columns, keep })
+    }
 }
 
 impl AggregateCall {
@@ -21,16 +63,97 @@ impl AggregateCall {
         Self { function, filter }
     }
 
-    /// Whether this call can be kept up to date.
+    /// How the call is kept up to date over an input that has deletions or has not.
     ///
     /// # Errors
-    /// `Unsupported`, naming the function.
-    pub fn check(&self, _input_append_only: bool) -> Result<()> {
+    /// `Unsupported`, naming the function. `Bug`: another function of the same name, whose result has another type.
+    pub(crate) fn method(&self, input: &Schema, input_append_only: bool) -> Result<Method> {
+        let name = self.function.fun().name();
+        let refuse = |what: &str| Err(Error::unsupported(format!("{name}() {what} is not supported in a view")));
         if !self.function.order_bys().is_empty() {
-            return Err(Error::unsupported(format!("{} with ORDER BY is not supported in a view", self.function.fun().name())));
+            return refuse("with ORDER BY");
         }
-        Ok(())
+        let types = self.argument_types(input)?;
+        let ours = Function::of(name).and_then(|f| Some((f, f.result(&types)?)));
+        let Some((function, result)) = ours else {
+            return if input_append_only { Ok(Method::Accumulators) } else { refuse("over rows that may be deleted") };
+        };
+        if result != *self.function.field().data_type() {
+            return Err(Error::bug(format!("{self} gives {} instead of {result}", self.function.field().data_type())));
+        }
+        if self.function.is_distinct() && !function.ignores_repeats() {
+            return if types.len() == 1 { Ok(Method::Distinct(function)) } else { refuse("with DISTINCT over several arguments") };
+        }
+        if !function.subtracts() && !input_append_only {
+            return Ok(Method::Edge(function));
+        }
+        let is_plain_count = function == Function::Count && self.filter.is_none() && self.counts_all();
+        Ok(if is_plain_count { Method::Rows } else { Method::Kernel(function) })
     }
+
+    /// True for count(*), which arrives as the count of a literal.
+    fn counts_all(&self) -> bool {
+        let never_null = |e: &Arc<dyn PhysicalExpr>| e.downcast_ref::<Literal>().is_some_and(|l| !l.value().is_null());
+        self.function.expressions().iter().all(never_null)
+    }
+
+    /// The types of the arguments.
+    pub(crate) fn argument_types(&self, input: &Schema) -> Result<Vec<DataType>> {
+        let types = self.function.expressions().iter().map(|e| e.data_type(input)).collect::<Result<Vec<_>, _>>();
+        types.map_err(|e| Error::bug(e.strip_backtrace()))
+    }
+
+    /// The columns of the call's state beside its group.
+    pub(crate) fn state(&self, method: Method, types: &[DataType]) -> Result<Vec<DataType>> {
+        Ok(match method {
+            Method::Rows => Vec::new(),
+            Method::Kernel(function) | Method::Distinct(function) | Method::Edge(function) => function.state(types),
+            Method::Accumulators => accumulator_state(&self.function)?,
+        })
+    }
+
+    /// What keeps that state; nothing for the number of rows.
+    pub(crate) fn kernel(&self, method: Method, types: &[DataType]) -> Result<Option<Box<dyn Kernel>>> {
+        Ok(match method {
+            Method::Rows => None,
+            Method::Kernel(function) | Method::Distinct(function) | Method::Edge(function) => Some(function.kernel(types)?),
+            Method::Accumulators => Some(Box::new(Accumulators::new(self.function.clone())?)),
+        })
+    }
+
+    /// The arguments on `rows`. Where FILTER is not true they are not evaluated on the row alone: a failure there counts for nothing.
+    pub(crate) fn arguments(&self, method: Method, rows: &RecordBatch) -> Result<Arguments, DataFusionError> {
+        if method == Method::Rows {
+            return Ok(Arguments { columns: Vec::new(), keep: None });
+        }
+        let evaluate = |rows: &RecordBatch| self.function.expressions().iter().map(|e| to_array(e, rows)).collect::<Result<Vec<_>, _>>();
+        let Some(filter) = &self.filter else {
+            return Ok(Arguments { columns: evaluate(rows)?, keep: None });
+        };
+        let keep = to_array(filter, rows)?;
+        let keep = keep.as_boolean();
+        let keep = if keep.null_count() > 0 { prep_null_mask_filter(keep) } else { keep.clone() };
+        let columns = evaluate(rows).or_else(|_| spread(&evaluate(&filter_record_batch(rows, &keep)?)?, &keep))?;
+        Ok(Arguments { columns, keep: Some(keep) })
+    }
+
+    /// The text by which calls share kept values: the argument and the filter.
+    pub(crate) fn values_of(&self) -> String {
+        let args: Vec<String> = self.function.expressions().iter().map(ToString::to_string).collect();
+        format!("{} {:?}", args.join(", "), self.filter.as_ref().map(ToString::to_string))
+    }
+}
+
+/// Columns of the rows where `keep` is true, put back into their places, NULL elsewhere.
+fn spread(columns: &[ArrayRef], keep: &BooleanArray) -> Result<Vec<ArrayRef>, DataFusionError> {
+    let mut next = 0_u32;
+    let places = keep.values().iter().map(|kept| {
+        next += u32::from(kept);
+        next.saturating_sub(1)
+    });
+    let places: arrow::array::UInt32Array = places.collect::<Vec<_>>().into();
+    let places = nullif(&places, &arrow::compute::not(keep)?)?;
+    columns.iter().map(|c| Ok(take(c, places.as_primitive::<arrow::datatypes::UInt32Type>(), None)?)).collect()
 }
 
 impl fmt::Display for AggregateCall {

@@ -1,12 +1,22 @@
 //! Aggregate: one row a group, kept right as the input changes; over windows, groups are forgotten as time passes.
 
+mod aggregation;
 mod call;
+mod difference;
+mod groups;
+mod layout;
+mod multiset;
+#[cfg(test)]
+mod tests;
 
 use arrow::datatypes::SchemaRef;
 use headwater_types::{Error, Result};
 
 use crate::window::Windows;
 use crate::{Operator, OperatorSpec, StatePlace};
+
+use aggregation::Aggregation;
+use groups::Kept;
 
 pub use call::AggregateCall;
 
@@ -36,10 +46,18 @@ impl Aggregate {
         if schema.fields().len() != groups.len() + calls.len() {
             return Err(Error::bug("an aggregate's output has its groups and its calls"));
         }
-        for call in &calls {
-            call.check(input_append_only)?;
-        }
-        Ok(Self { input, groups, calls, schema, input_append_only, window_key: None, window_end: None, emit_on_close: false })
+        let aggregate = Self { input, groups, calls, schema, input_append_only, window_key: None, window_end: None, emit_on_close: false };
+        aggregate.kept()?;
+        Ok(aggregate)
+    }
+
+    /// Each call with how it is kept.
+    fn kept(&self) -> Result<Vec<Kept>> {
+        let keep = |call: &AggregateCall| {
+            let method = call.method(&self.input, self.input_append_only)?;
+            Ok(Kept { call: call.clone(), method, types: call.argument_types(&self.input)? })
+        };
+        self.calls.iter().map(keep).collect()
     }
 
     /// Groups close as the watermark of group column `group` (an index into the groups; `Timestamp(us)`) passes.
@@ -99,7 +117,7 @@ impl OperatorSpec for Aggregate {
         format!("{} {:?} {:?}", self.describe(), self.window_end, self.input_append_only)
     }
 
-    fn open(&self, _place: &mut StatePlace) -> Result<Box<dyn Operator>> {
-        Err(Error::unsupported("aggregates"))
+    fn open(&self, place: &mut StatePlace) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(Aggregation::open(self, place)?))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeBinaryArray, Int64Array, PrimitiveArray};
+use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeBinaryArray, Int64Array, PrimitiveArray};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Int64Type};
 use headwater_state::StateColumns;

@@ -14,7 +14,7 @@ use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray};
 use headwater_state::StateColumns;
 use headwater_types::Result;
 
-pub(crate) use accumulators::Accumulators;
+pub(crate) use accumulators::{Accumulators, state as accumulator_state};
 pub(crate) use function::Function;
 
 /// Groups without a result, as index into the slots asked for, and why.

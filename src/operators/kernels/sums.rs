@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int64Array};
+use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int64Array};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, i256};
 use headwater_state::StateColumns;
