@@ -9,6 +9,8 @@ mod key_changes;
 mod options;
 mod postgres;
 mod registry;
+#[cfg(test)]
+mod service_tests;
 mod sink;
 mod source;
 

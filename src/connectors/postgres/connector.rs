@@ -7,7 +7,7 @@ use tokio_postgres::Config;
 
 use super::sink::PostgresSink;
 use super::types::pg_type;
-use crate::{Connector, Encoding, OptionSpec, Sink, SinkDefinition, check_options};
+use crate::{Connector, Encoding, Format, OptionSpec, Sink, SinkDefinition, check_options};
 
 const SINK_OPTIONS: &[OptionSpec] = &[
     OptionSpec { name: "url", about: "'postgres://user:password@host:port/database?sslmode=…'", required: true },
@@ -53,8 +53,9 @@ impl Connector for Postgres {
 fn settings(definition: &SinkDefinition) -> Result<Settings> {
     let what = format!("sink '{}'", definition.name);
     check_options(&what, SINK_OPTIONS, &definition.options)?;
-    if definition.encoding != Encoding::Native {
-        return Err(Error::invalid(format!("{what}: FORMAT … ENCODE … does not go with connector 'postgres'")));
+    if definition.format == Format::Upsert || matches!(definition.encoding, Encoding::Csv | Encoding::Parquet) {
+        return Err(Error::invalid(format!("{what}: FORMAT … ENCODE … does not go with connector 'postgres'"))
+            .with_hint("say type = 'upsert' or 'append-only'"));
     }
     if definition.upsert && definition.key.is_empty() {
         return Err(Error::invalid(format!("{what}: an upsert sink needs the option 'primary_key'")));

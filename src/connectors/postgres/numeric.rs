@@ -17,7 +17,7 @@ pub(super) fn put_numeric(value: i128, scale: u8, out: &mut BytesMut) {
     let mut digits = scale;
     while digits > 0 {
         // The last group is filled up with zeros.
-        let next = if digits >= 4 { fraction / 10_u128.pow(digits - 4) } else { fraction * 10_u128.pow(4 - digits) };
+        let next = if digits >= 4 { fraction / 10_u128.pow(digits - 4) } else { fraction % 10_u128.pow(digits) * 10_u128.pow(4 - digits) };
         groups.push(group(next % 10_000));
         digits = digits.saturating_sub(4);
     }

@@ -97,7 +97,7 @@ fn sent_columns(definition: &SinkDefinition) -> Result<Vec<Sent>> {
 fn unnest(sent: &[Sent], alias: &str) -> String {
     let parameters: Vec<String> = sent.iter().enumerate().map(|(at, (name, _))| format!("${}::{name}[]", at + 1)).collect();
     let columns: Vec<String> = (0..sent.len()).map(|at| format!("c{at}")).collect();
-    format!("pg_catalog.unnest({}) AS {alias}({})", parameters.join(", "), columns.join(", "))
+    format!("unnest({}) AS {alias}({})", parameters.join(", "), columns.join(", "))
 }
 
 fn selected(sent: &[Sent]) -> String {
