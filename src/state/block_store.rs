@@ -13,10 +13,13 @@ pub enum Family {
     Blocks,
 }
 
+/// A put (with a value) or a delete of a key.
+pub type WriteEntry = (Family, Vec<u8>, Option<Vec<u8>>);
+
 /// What one epoch writes: puts and deletes over all families, applied as a whole or not at all.
 #[derive(Debug, Default)]
 pub struct Writes {
-    entries: Vec<(Family, Vec<u8>, Option<Vec<u8>>)>,
+    entries: Vec<WriteEntry>,
     bytes: usize,
 }
 
@@ -47,7 +50,7 @@ impl Writes {
 
     /// All entries in the order they were made; a later one on the same key wins.
     #[must_use]
-    pub fn entries(&self) -> &[(Family, Vec<u8>, Option<Vec<u8>>)] {
+    pub fn entries(&self) -> &[WriteEntry] {
         &self.entries
     }
 
@@ -79,6 +82,7 @@ pub trait BlockStore: Send + Sync {
     ///
     /// # Errors
     /// As [`BlockStore::get`], or the first error of `visit`.
+    #[allow(clippy::type_complexity, reason = "a name for the type would hide that it is any closure")]
     fn scan(&self, family: Family, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()>;
 
     /// Applies `writes`, all or nothing.

@@ -21,11 +21,11 @@ mod stack;
 mod store;
 mod trace;
 
-pub use block_store::{BlockStore, Family, Writes};
+pub use block_store::{BlockStore, Family, WriteEntry, Writes};
 pub use log::Log;
 pub use memory::MemoryStore;
 pub use relation::{Relation, Shape};
-pub use resident::{ResidentTable, StateColumns};
+pub use resident::{ResidentTable, StateColumns, WholePartition};
 pub use rocks::{FORMAT_VERSION, RocksOptions, RocksStore};
 pub use snapshot::Snapshot;
 pub use store::{Store, StoreOptions, TableId};

@@ -53,6 +53,9 @@ pub trait StateColumns: Send {
     fn bytes(&self) -> usize;
 }
 
+/// The state columns of a partition, the keys of its live slots in the order of those slots, and the live slots, ascending.
+pub type WholePartition<'a, S> = (&'a S, Vec<ArrayRef>, Vec<u32>);
+
 /// Groups by partition, each partition a hash index over typed key columns and the owner's state columns.
 ///
 /// A partition is the watermarked key's value, so that a closed window is dropped whole; 0 where there is none.
@@ -121,7 +124,7 @@ impl<S: StateColumns> ResidentTable<S> {
         if changes.weights().is_some() {
             let is_kept: BooleanArray = changes.weights_or_ones().iter().map(|&w| Some(w > 0)).collect();
             let removed = changes.filter(&arrow::compute::not(&is_kept)?)?;
-            if removed.len() > 0 {
+            if !removed.is_empty() {
                 self.intern(partition, &removed.rows().columns()[..key_columns], &mut slots)?;
                 self.remove(partition, &slots);
                 self.entry(partition)?.free_slots();
@@ -164,11 +167,11 @@ impl<S: StateColumns> ResidentTable<S> {
         self.partitions.keys().copied()
     }
 
-    /// A whole partition: its state, the keys of its live slots in the order of those slots, and the live slots, ascending.
+    /// A whole partition, if it is there.
     ///
     /// # Errors
     /// Keys that cannot be turned back into columns: a bug.
-    pub fn partition(&self, partition: i64) -> Result<Option<(&S, Vec<ArrayRef>, Vec<u32>)>> {
+    pub fn partition(&self, partition: i64) -> Result<Option<WholePartition<'_, S>>> {
         let Some(entry) = self.partitions.get(&partition) else { return Ok(None) };
         let live = entry.live_slots();
         Ok(Some((&entry.state, entry.index.gather(&live)?, live)))

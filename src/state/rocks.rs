@@ -251,9 +251,6 @@ fn open_error(directory: &Path, error: &rocksdb::Error) -> Error {
             .with_detail(text)
             .with_hint("stop that process, or give this one another directory with --data");
     }
-    if text.contains("No such file") || text.contains("Column families not opened") {
-        return Error::corrupt(format!("the data directory {} is damaged: {text}", directory.display()));
-    }
     store_error(directory, "opening", error)
 }
 
@@ -262,7 +259,9 @@ fn store_error(directory: &Path, doing: &str, error: &rocksdb::Error) -> Error {
     if text.contains("No space left") || text.contains("NoSpace") || text.contains("Space limit") {
         return Error::storage(format!("no space left on the disk of {place}")).with_detail(text).with_hint("free some space");
     }
+    let is_file_missing = text.contains("No such file") || text.contains("Column families not opened");
     match error.kind() {
+        _ if is_file_missing => Error::corrupt(format!("the data directory {place} is damaged: {text}")),
         rocksdb::ErrorKind::Corruption => Error::corrupt(format!("the data directory {place} is damaged: {text}")),
         _ => Error::storage(format!("{doing} {place}: {text}")),
     }

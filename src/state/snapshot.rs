@@ -83,7 +83,7 @@ impl Snapshot {
             },
             Parts::Logged(logged) => log_batches(logged, columns),
         };
-        Ok(Box::new(changes.flat_map(|batch| repeat_rows(batch))))
+        Ok(Box::new(changes.flat_map(repeat_rows)))
     }
 
     /// The net rows with their weights, in the order of [`Snapshot::scan`].

@@ -1,0 +1,305 @@
+//! A resident table against a map, under random groups, removals, dropped partitions, flushes and reopens, for every kind of key.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int16Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+use headwater_state::{ResidentTable, StateColumns, TableId};
+use headwater_types::{ErrorKind, ObjectId, Result};
+use proptest::prelude::*;
+use support::Base;
+
+/// Count and sum.
+#[derive(Default)]
+struct Sums {
+    counts: Vec<i64>,
+    sums: Vec<i64>,
+}
+
+impl StateColumns for Sums {
+    fn resize(&mut self, slots: usize) {
+        self.counts.resize(slots, 0);
+        self.sums.resize(slots, 0);
+    }
+
+    fn reset(&mut self, slots: &[u32]) {
+        for &slot in slots {
+            self.counts[slot as usize] = 0;
+            self.sums[slot as usize] = 0;
+        }
+    }
+
+    fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        let column = |values: &[i64]| Arc::new(slots.iter().map(|&s| Some(values[s as usize])).collect::<Int64Array>()) as ArrayRef;
+        Ok(vec![column(&self.counts), column(&self.sums)])
+    }
+
+    fn scatter(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()> {
+        for (row, &slot) in slots.iter().enumerate() {
+            self.counts[slot as usize] = columns[0].as_primitive::<Int64Type>().value(row);
+            self.sums[slot as usize] = columns[1].as_primitive::<Int64Type>().value(row);
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        (self.counts.capacity() + self.sums.capacity()) * 8
+    }
+}
+
+/// Kinds of keys; each makes columns out of small numbers, NULL for 0.
+#[derive(Debug, Clone, Copy)]
+enum Keys {
+    None,
+    Word,
+    Boolean,
+    TwoWords,
+    Text,
+    TextAndWord,
+}
+
+impl Keys {
+    fn schema(self) -> SchemaRef {
+        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let types = match self {
+            Keys::None => vec![],
+            Keys::Word => vec![DataType::Int64],
+            Keys::Boolean => vec![DataType::Boolean],
+            Keys::TwoWords => vec![time, DataType::Int16],
+            Keys::Text => vec![DataType::Utf8],
+            Keys::TextAndWord => vec![DataType::Utf8, DataType::Int64],
+        };
+        Arc::new(Schema::new(types.into_iter().map(|t| Field::new("k", t, true)).collect::<Vec<_>>()))
+    }
+
+    fn columns(self, numbers: &[i64]) -> Vec<ArrayRef> {
+        let some = |n: i64| (n != 0).then_some(n);
+        let int = || Arc::new(numbers.iter().map(|&n| some(n).map(|n| n - 5)).collect::<Int64Array>()) as ArrayRef;
+        let text = || Arc::new(numbers.iter().map(|&n| some(n).map(|n| format!("key {n}"))).collect::<StringArray>()) as ArrayRef;
+        match self {
+            Keys::None => vec![],
+            Keys::Word => vec![int()],
+            Keys::Boolean => vec![Arc::new(numbers.iter().map(|&n| some(n % 3).map(|n| n == 1)).collect::<BooleanArray>())],
+            Keys::TwoWords => {
+                let times = numbers.iter().map(|&n| some(n % 4)).collect::<TimestampMicrosecondArray>().with_timezone("UTC");
+                vec![Arc::new(times), Arc::new(numbers.iter().map(|&n| some(n / 4).map(|n| n as i16 - 1)).collect::<Int16Array>())]
+            }
+            Keys::Text => vec![text()],
+            Keys::TextAndWord => vec![text(), int()],
+        }
+    }
+
+    /// The number that stands for all numbers with the same key.
+    fn least_equal(self, number: i64) -> i64 {
+        match self {
+            Keys::None => 0,
+            Keys::Boolean => number % 3,
+            _ => number,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Add(i64, Vec<(i64, i64)>),
+    Remove(i64, Vec<i64>),
+    Drop(i64),
+    Flush,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let partition = || prop_oneof![Just(-10i64), Just(0), Just(1 << 40)];
+    prop_oneof![
+        8 => (partition(), prop::collection::vec((0i64..16, -5i64..5), 1..40)).prop_map(|(p, rows)| Step::Add(p, rows)),
+        3 => (partition(), prop::collection::vec(0i64..16, 1..6)).prop_map(|(p, keys)| Step::Remove(p, keys)),
+        1 => partition().prop_map(Step::Drop),
+        6 => Just(Step::Flush),
+        2 => Just(Step::Reopen),
+    ]
+}
+
+fn kinds() -> impl Strategy<Value = Keys> {
+    prop_oneof![Just(Keys::None), Just(Keys::Word), Just(Keys::Boolean), Just(Keys::TwoWords), Just(Keys::Text), Just(Keys::TextAndWord)]
+}
+
+/// Partition and number to count and sum.
+type Model = BTreeMap<(i64, i64), (i64, i64)>;
+
+struct Play {
+    base: Base,
+    kind: Keys,
+    table: Option<ResidentTable<Sums>>,
+    model: Model,
+    written: Model,
+    touched: BTreeSet<(i64, i64)>,
+}
+
+impl Play {
+    fn new(kind: Keys, on_disk: bool) -> Play {
+        let mut play =
+            Play { base: Base::new(on_disk), kind, table: None, model: Model::new(), written: Model::new(), touched: BTreeSet::new() };
+        play.open();
+        play
+    }
+
+    fn open(&mut self) {
+        let state = Schema::new(vec![Field::new("count", DataType::Int64, false), Field::new("sum", DataType::Int64, false)]);
+        let id = TableId::new(ObjectId(9), 1);
+        let new = Box::new(Sums::default);
+        self.table = Some(ResidentTable::open(self.base.store(), id, self.kind.schema(), Arc::new(state), new).unwrap());
+    }
+
+    /// `intern` gives one slot in all where there are no key columns.
+    fn slots(&mut self, partition: i64, numbers: &[i64]) -> Vec<u32> {
+        let mut slots = vec![99];
+        self.table.as_mut().unwrap().intern(partition, &self.kind.columns(numbers), &mut slots).unwrap();
+        if matches!(self.kind, Keys::None) { vec![slots[0]; numbers.len()] } else { slots }
+    }
+
+    fn run(&mut self, step: Step) {
+        match step {
+            Step::Add(partition, rows) => {
+                let numbers: Vec<i64> = rows.iter().map(|r| r.0).collect();
+                let slots = self.slots(partition, &numbers);
+                assert_eq!(slots.len(), rows.len());
+                for ((number, value), slot) in rows.into_iter().zip(slots) {
+                    let id = (partition, self.kind.least_equal(number));
+                    let is_new = self.table.as_ref().unwrap().is_new(partition, slot);
+                    // A removed and added group is new too, though the log knows it.
+                    assert!(is_new || self.written.contains_key(&id));
+                    assert!(!is_new || !self.written.contains_key(&id) || !self.model.contains_key(&id) || self.touched.contains(&id));
+                    let state = self.table.as_mut().unwrap().state_mut(partition).unwrap();
+                    state.counts[slot as usize] += 1;
+                    state.sums[slot as usize] += value;
+                    let entry = self.model.entry(id).or_default();
+                    *entry = (entry.0 + 1, entry.1 + value);
+                    self.touched.insert(id);
+                }
+            }
+            Step::Remove(partition, numbers) => {
+                let numbers: Vec<i64> =
+                    numbers.into_iter().filter(|&n| self.model.contains_key(&(partition, self.kind.least_equal(n)))).collect();
+                if numbers.is_empty() {
+                    return;
+                }
+                let mut slots = self.slots(partition, &numbers);
+                slots.sort_unstable();
+                slots.dedup();
+                self.table.as_mut().unwrap().remove(partition, &slots);
+                for number in numbers {
+                    self.model.remove(&(partition, self.kind.least_equal(number)));
+                    self.touched.remove(&(partition, self.kind.least_equal(number)));
+                }
+            }
+            Step::Drop(partition) => {
+                self.table.as_mut().unwrap().drop_partition(partition);
+                self.model.retain(|&(p, _), _| p != partition);
+                self.touched.retain(|&(p, _)| p != partition);
+            }
+            Step::Flush => {
+                self.check_touched();
+                let table = self.table.as_mut().unwrap();
+                self.base.commit(|_, writes| table.flush(writes).unwrap());
+                self.written = self.model.clone();
+                self.touched.clear();
+            }
+            Step::Reopen => {
+                self.table = None;
+                self.base.reopen();
+                self.open();
+                self.model = self.written.clone();
+                self.touched.clear();
+            }
+        }
+        self.check();
+    }
+
+    fn check_touched(&self) {
+        let table = self.table.as_ref().unwrap();
+        let touched: Vec<(i64, Vec<u32>)> = table.touched().map(|(p, slots)| (p, slots.to_vec())).collect();
+        let count: usize = touched.iter().map(|(_, slots)| slots.len()).sum();
+        assert_eq!(count, self.touched.len());
+    }
+
+    /// The model's groups are the table's, and nothing else is.
+    fn check(&self) {
+        let table = self.table.as_ref().unwrap();
+        assert_eq!(table.groups(), self.model.len());
+        for partition in table.partitions() {
+            let of_partition: Vec<(i64, (i64, i64))> =
+                self.model.range((partition, i64::MIN)..=(partition, i64::MAX)).map(|(&(_, n), &state)| (n, state)).collect();
+            let (state, keys, live) = table.partition(partition).unwrap().unwrap();
+            assert_eq!(live.len(), of_partition.len());
+            let found: BTreeSet<String> = (0..live.len())
+                .map(|i| {
+                    let key: Vec<ArrayRef> = keys.iter().map(|k| k.slice(i, 1)).collect();
+                    format!("{key:?} {} {}", state.counts[live[i] as usize], state.sums[live[i] as usize])
+                })
+                .collect();
+            let expected: BTreeSet<String> =
+                of_partition.iter().map(|&(n, (count, sum))| format!("{:?} {count} {sum}", self.kind.columns(&[n]))).collect();
+            assert_eq!(found, expected);
+            assert_eq!(table.keys_of(partition, &live).unwrap(), keys);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn a_resident_table_is_a_map(kind in kinds(), steps in prop::collection::vec(step(), 1..80)) {
+        let mut play = Play::new(kind, false);
+        steps.into_iter().for_each(|step| play.run(step));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+    #[test]
+    fn a_resident_table_is_a_map_on_disk(kind in kinds(), steps in prop::collection::vec(step(), 1..80)) {
+        let mut play = Play::new(kind, true);
+        steps.into_iter().for_each(|step| play.run(step));
+    }
+}
+
+#[test]
+fn a_log_stays_within_twice_its_groups() {
+    let mut play = Play::new(Keys::Word, false);
+    for epoch in 0..600 {
+        play.run(Step::Add(0, (0..10).map(|n| (n, epoch)).collect()));
+        play.run(Step::Flush);
+    }
+    // 276 rows of ten an epoch.
+    assert!(play.base.count_blocks() <= 30, "{} blocks", play.base.count_blocks());
+    play.run(Step::Drop(0));
+    play.run(Step::Flush);
+    assert_eq!(play.base.count_blocks(), 0);
+}
+
+#[test]
+fn removing_every_group_leaves_nothing_behind() {
+    let mut play = Play::new(Keys::Text, false);
+    play.run(Step::Add(7, vec![(1, 1), (2, 2)]));
+    play.run(Step::Flush);
+    play.run(Step::Remove(7, vec![1, 2]));
+    play.run(Step::Flush);
+    assert_eq!(play.base.count_blocks(), 0);
+}
+
+#[test]
+fn another_schema_is_refused() {
+    let mut play = Play::new(Keys::Word, false);
+    play.run(Step::Add(0, vec![(1, 1)]));
+    play.run(Step::Flush);
+    let id = TableId::new(ObjectId(9), 1);
+    let schema = Arc::new(Schema::new(vec![Field::new("count", DataType::Int64, false)]));
+    let error = ResidentTable::open(play.base.store(), id, Keys::Word.schema(), schema, Box::new(Sums::default)).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains("table 1 of object 9"), "{error}");
+}
