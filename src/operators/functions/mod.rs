@@ -1,5 +1,6 @@
 //! Our SQL functions, for views and the batch engine alike: window edges, and sums that are exact and checked.
 
+mod aggregates;
 mod tumble;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
 /// Aggregates that take the place of DataFusion's of the same name.
 #[must_use]
 pub fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
-    Vec::new()
+    aggregates::functions()
 }
 
 /// Puts all of them into `registry`; those of the same name give way.

@@ -15,6 +15,7 @@ use super::{Failures, Kernel};
 
 /// An aggregate without a kernel of ours. Evaluating an accumulator, or asking for its state, may empty it, so what is kept is the state, and an
 /// accumulator is made of it for each use. State: Boolean, whether there were rows; then the function's own state fields.
+#[derive(Debug)]
 pub(crate) struct Accumulators {
     function: Arc<AggregateFunctionExpr>,
     fields: Vec<DataType>,

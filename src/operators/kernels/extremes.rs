@@ -97,6 +97,7 @@ impl<T: ArrowPrimitiveType> Kernel for Extremes<T> {
 }
 
 /// min or max of any type with an order: strings, bytes, booleans, intervals. State and duties as [`Extremes`].
+#[derive(Debug)]
 pub(crate) struct RowExtremes {
     is_max: bool,
     converter: RowConverter,

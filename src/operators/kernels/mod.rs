@@ -21,7 +21,7 @@ pub(crate) use function::Function;
 pub(crate) type Failures = Vec<(usize, &'static str)>;
 
 /// One aggregate function over all slots of a table. Slot i holds the state of group i.
-pub(crate) trait Kernel: StateColumns {
+pub(crate) trait Kernel: StateColumns + Sync {
     /// Adds row i of `args` to slot `slots[i]`, `weights[i]` times (once without weights). Kernels that cannot subtract are given no negative weight.
     fn update(&mut self, slots: &[u32], args: &[ArrayRef], weights: Option<&[i64]>) -> Result<()>;
 
@@ -30,6 +30,12 @@ pub(crate) trait Kernel: StateColumns {
 
     /// The result of each slot; NULL and an entry in `failures` where there is none, as for a sum out of range.
     fn evaluate(&self, slots: &[u32], failures: &mut Failures) -> Result<ArrayRef>;
+}
+
+impl std::fmt::Debug for dyn Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kernel({} bytes)", self.bytes())
+    }
 }
 
 /// Calls `apply(slot, value, weight)` for each value that is not NULL. Inlined with its closure: a loop a case, no test within it.
