@@ -154,7 +154,7 @@ impl Settings {
         let defaults = [
             // As Java clients hash keys, so that a record of a key lands where other writers put it.
             ("partitioner", "murmur2_random"),
-            ("linger.ms", "5"),
+            ("linger.ms", "1"),
             // A whole rewrite is one transaction.
             ("transaction.timeout.ms", "300000"),
             ("queue.buffering.max.kbytes", "65536"),

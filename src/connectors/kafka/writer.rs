@@ -23,6 +23,15 @@ use crate::{Delivery, Mark, SinkDefinition};
 /// How long a commit may take before its outcome counts as unknown.
 const COMMIT_WAIT: Duration = Duration::from_secs(60);
 
+/// Waits of a millisecond without a record getting through, before brokers count as out of reach.
+const STALLED_WAITS_MAX: u32 = 60_000;
+
+/// How often a producer was waited for in vain.
+#[derive(Default)]
+struct Stalled {
+    waits: u32,
+}
+
 /// What the group's committed offset says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Committed {
@@ -199,9 +208,37 @@ impl Writer {
         if let Some(mut element) = offsets.find_partition(&self.settings.topic, 0) {
             element.set_metadata(text);
         }
+        self.wait_for_records()?;
         let group = self.asker.group()?;
         self.producer.send_offsets_to_transaction(&offsets, &group, COMMIT_WAIT).map_err(|e| self.failure(&e))?;
         self.producer.commit_transaction(COMMIT_WAIT).map_err(|e| self.failure(&e))
+    }
+
+    /// Waits until the broker has every record. The wrapper's own wait, inside its commit, polls a tenth of a second at a time.
+    fn wait_for_records(&self) -> Result<(), Failure> {
+        let (mut left, mut stalled) = (self.producer.in_flight_count(), Stalled::default());
+        while left > 0 {
+            self.wait_a_little(&mut stalled)?;
+            let now_left = self.producer.in_flight_count();
+            if now_left < left {
+                stalled = Stalled::default();
+            }
+            left = now_left;
+        }
+        Ok(())
+    }
+
+    /// Lets the producer work for a millisecond; gives up when it was called too often.
+    fn wait_a_little(&self, stalled: &mut Stalled) -> Result<(), Failure> {
+        self.producer.poll(Duration::from_millis(1));
+        if let Some((code, reason)) = self.producer.client().fatal_error() {
+            return Err(self.fatal(code, &reason));
+        }
+        stalled.waits += 1;
+        if stalled.waits > STALLED_WAITS_MAX {
+            return Err(self.failure(&KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)));
+        }
+        Ok(())
     }
 
     fn send_changes(&self, changes: &[ChangeBatch]) -> Result<(), Failure> {
@@ -252,14 +289,17 @@ impl Writer {
         let mut record = BaseRecord::<[u8], [u8]>::to(&self.settings.topic);
         record.key = key;
         record.payload = value;
+        let mut stalled = Stalled::default();
         while let Err((error, refused)) = self.producer.send(record) {
-            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                return Err(self.failure(&error));
+            match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::QueueFull) => self.wait_a_little(&mut stalled)?,
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                    let bytes = value.map_or(0, <[u8]>::len);
+                    let error = Error::limit(format!("sink '{}': a record of {bytes} bytes is too large", self.definition.name));
+                    return Err(error.with_hint("'properties.message.max.bytes', and the topic's max.message.bytes").into());
+                }
+                _ => return Err(self.failure(&error)),
             }
-            if let Some((code, reason)) = self.producer.client().fatal_error() {
-                return Err(Error::external(format!("kafka: {code}: {reason}")).into());
-            }
-            self.producer.poll(Duration::from_millis(20));
             record = refused;
         }
         Ok(())
@@ -290,13 +330,22 @@ impl Writer {
     fn failure(&self, error: &KafkaError) -> Failure {
         let code = error.rdkafka_error_code();
         let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
-        let fences = [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced, RDKafkaErrorCode::InvalidProducerEpoch];
-        if [code, fatal].into_iter().flatten().any(|code| fences.contains(&code)) {
+        if [code, fatal].into_iter().flatten().any(fences) {
             Failure::Fenced(error.to_string())
         } else {
             Failure::Other(self.trouble(error))
         }
     }
+
+    fn fatal(&self, code: RDKafkaErrorCode, reason: &str) -> Failure {
+        let error = || Error::external(format!("kafka at {}: {code}: {reason}", self.settings.brokers));
+        if fences(code) { Failure::Fenced(reason.to_owned()) } else { Failure::Other(error()) }
+    }
+}
+
+/// True if another producer has our transactional id.
+fn fences(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch)
 }
 
 /// Why a transaction failed.

@@ -1,6 +1,6 @@
 //! Topics of a test's own: made, filled and read without the connector.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -67,7 +67,7 @@ impl Topic {
 
     pub(super) fn producer(&self, transactional_id: Option<&str>) -> BaseProducer {
         let mut config = self.config();
-        config.set("linger.ms", "5").set("queue.buffering.max.messages", "1000000");
+        config.set("linger.ms", "0").set("queue.buffering.max.messages", "1000000");
         if let Some(id) = transactional_id {
             config.set("transactional.id", id);
         }
@@ -86,7 +86,11 @@ impl Topic {
                 producer.poll(Duration::from_millis(10));
             }
         }
-        producer.flush(WAIT).expect("written");
+        let begun = Instant::now();
+        while producer.in_flight_count() > 0 {
+            producer.poll(Duration::from_millis(1));
+            assert!(begun.elapsed() < WAIT, "the broker does not take the records");
+        }
     }
 
     /// Every committed record, partition by partition in order.
