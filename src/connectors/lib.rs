@@ -1,13 +1,17 @@
 //! How events come in and results go out: the traits, and one folder a connector.
 #![deny(unsafe_code)]
 
+mod blackhole;
 mod connector;
 mod definition;
 mod format;
+mod generator;
 mod kafka;
 mod key_changes;
 mod options;
+mod pause;
 mod postgres;
+mod print;
 mod registry;
 #[cfg(test)]
 mod service_tests;

@@ -4,9 +4,10 @@ use headwater_types::{Error, Result};
 
 use crate::{OptionSpec, Options};
 
-/// The one of `names` that `name` was probably meant to be.
+/// The one of `names` that `name` was probably meant to be: one slip away, or much alike.
 pub(crate) fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
-    let scored = names.iter().map(|n| (strsim::jaro_winkler(name, n), *n));
+    let score = |n: &str| if strsim::osa_distance(name, n) == 1 { 1.0 } else { strsim::jaro_winkler(name, n) };
+    let scored = names.iter().map(|n| (score(n), *n));
     scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
 }
 

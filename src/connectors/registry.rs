@@ -6,16 +6,23 @@ use std::sync::Arc;
 use headwater_types::{Error, Result};
 
 use crate::Connector;
+use crate::blackhole::Blackhole;
+use crate::generator::{Datagen, Nexmark};
 use crate::kafka::Kafka;
 use crate::options::nearest;
 use crate::postgres::Postgres;
+use crate::print::Print;
 
 /// Every connector of this build.
 #[must_use]
 pub fn all() -> Registry {
     let mut registry = Registry::default();
+    registry.register(Arc::new(Blackhole));
+    registry.register(Arc::new(Datagen));
     registry.register(Arc::new(Kafka));
+    registry.register(Arc::new(Nexmark));
     registry.register(Arc::new(Postgres));
+    registry.register(Arc::new(Print));
     registry
 }
 

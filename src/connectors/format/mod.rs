@@ -12,7 +12,10 @@ mod text;
 mod time;
 
 pub(crate) use decoder::{Decoder, IncludeValue};
+pub(crate) use interval::duration_micros;
 pub(crate) use json_encoder::JsonEncoder;
+pub(crate) use text::type_name;
+pub(crate) use time::timestamp;
 
 #[cfg(test)]
 mod tests;

@@ -310,7 +310,8 @@ proptest! {
         let row: serde_json::Value = serde_json::from_str(&encode(&batch)[0]).expect("valid JSON");
         prop_assert_eq!(&row["bigint"], &serde_json::json!(int));
         // serde_json does not read every double exactly, the standard library does.
-        prop_assert!(encode(&batch)[0].contains(&format!("\"double\":{double:?},")));
+        let shown = format!("\"double\":{:?},", double);
+        prop_assert!(encode(&batch)[0].contains(&shown));
         prop_assert_eq!(batch.column(5).as_primitive::<Float64Type>().value(0).to_bits(), double.to_bits());
         prop_assert_eq!(row["varchar"].as_str(), Some(text.as_str()));
         prop_assert_eq!(batch.column(6).as_primitive::<Decimal128Type>().value(1), i128::from(units));

@@ -1,0 +1,13 @@
+//! Sources that make their rows up: the same rows for the same seed, from any position on.
+
+mod chance;
+mod datagen;
+mod datagen_column;
+mod nexmark;
+mod nexmark_columns;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use datagen::Datagen;
+pub(crate) use nexmark::Nexmark;
