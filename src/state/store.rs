@@ -124,10 +124,7 @@ impl Store {
     }
 
     /// Deletes the blocks of runs that have lost their last holder. To be called once an epoch, after all tables were flushed into `writes`.
-    ///
-    /// # Errors
-    /// Those of the block store.
-    pub fn collect_garbage(&self, writes: &mut Writes) -> Result<()> {
+    pub fn collect_garbage(&self, writes: &mut Writes) {
         self.cache.lock().next_generation();
         let dead = std::mem::take(&mut self.runs.lock().dead);
         let mut waiting = Vec::new();
@@ -138,7 +135,8 @@ impl Store {
                 continue;
             }
             // Only what the store itself calls doomed: the flush that doomed it may not be written yet, or never.
-            if self.blocks.get(Family::Meta, &marker)?.is_some() {
+            // A store that cannot be read refuses the epoch's write, too: until then the run waits.
+            if matches!(self.blocks.get(Family::Meta, &marker), Ok(Some(_))) {
                 delete_run(run.table, run.run, run.blocks, writes);
                 self.forget_blocks(&run);
             } else if run.rounds < GARBAGE_ROUNDS_MAX {
@@ -147,7 +145,6 @@ impl Store {
             }
         }
         self.runs.lock().dead.append(&mut waiting);
-        Ok(())
     }
 
     fn forget_blocks(&self, run: &DeadRun) {

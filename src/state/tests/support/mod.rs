@@ -45,7 +45,7 @@ impl Base {
         self.epoch = self.epoch.next();
         let mut writes = Writes::new();
         flush(self.epoch, &mut writes);
-        self.store().collect_garbage(&mut writes).unwrap();
+        self.store().collect_garbage(&mut writes);
         self.store().blocks().write(&writes).unwrap();
     }
 
