@@ -13,6 +13,8 @@ mod kernels;
 mod operator;
 mod plan;
 mod project;
+#[cfg(test)]
+mod testing;
 mod union;
 mod window;
 
