@@ -18,7 +18,7 @@ CREATE SOURCE email_opened (
   fields.subscriber_id.min = '1',
   fields.subscriber_id.max = '50000',
   fields.opened_at.kind = 'sequence',
-  fields.opened_at.start = '2026-01-01 00:00:00',
+  fields.opened_at.start = '2025-01-01 00:00:00',
   fields.opened_at.step = '2 seconds',
   fields.opened_at.max_past = '40 minutes',
   fields.opened_at.late.fraction = '0.002',
