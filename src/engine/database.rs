@@ -1,0 +1,181 @@
+//! A database in this process: opened, spoken to through sessions, closed.
+
+use std::sync::Arc;
+
+use headwater_catalog::Catalog;
+use headwater_runtime::{Runtime, Status};
+use headwater_sql::Planner;
+use headwater_types::{Clock, Error, Result};
+use parking_lot::{Mutex, RwLock};
+
+use crate::checkpointer::Checkpointer;
+use crate::recovery;
+use crate::{Inserter, Options, Session, Subscription};
+
+/// What all sessions of a database share.
+pub(crate) struct Shared {
+    pub options: Options,
+    pub clock: Arc<dyn Clock>,
+    pub runtime: Runtime,
+    pub planner: Planner,
+    catalog: RwLock<Arc<Catalog>>,
+    /// One definition at a time.
+    pub ddl: tokio::sync::Mutex<()>,
+    /// One UPDATE or DELETE at a time: each reads the epoch that it changes.
+    pub dml: tokio::sync::Mutex<()>,
+    pub checkpointer: Option<Checkpointer>,
+    /// Held while the directory is ours.
+    pub sessions: Mutex<u64>,
+}
+
+impl Shared {
+    pub fn new(options: Options, runtime: Runtime, planner: Planner, catalog: Catalog, checkpointer: Option<Checkpointer>) -> Self {
+        Self {
+            clock: options.clock.clone(),
+            options,
+            runtime,
+            planner,
+            catalog: RwLock::new(Arc::new(catalog)),
+            ddl: tokio::sync::Mutex::new(()),
+            dml: tokio::sync::Mutex::new(()),
+            checkpointer,
+            sessions: Mutex::new(0),
+        }
+    }
+
+    /// What exists now.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.read().clone()
+    }
+
+    pub fn set_catalog(&self, catalog: Catalog) {
+        *self.catalog.write() = Arc::new(catalog);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.runtime.abandon();
+    }
+}
+
+/// An open database. A clone is the same database; it ends when the last clone goes, or with [`Database::close`].
+#[derive(Clone)]
+pub struct Database {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Database {
+    /// Opens a database: what was committed is there, views go on where they stood.
+    ///
+    /// # Errors
+    /// `Fenced` if another process has the directory or the checkpoint URL; `Corrupt` for damaged data or data of a newer version; `Storage`.
+    pub async fn open(options: Options) -> Result<Database> {
+        let shared = recovery::open(options).await?;
+        Ok(Database { shared: Arc::new(shared) })
+    }
+
+    /// A session of user `root` in database `dev`.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        self.session_for("root", "dev")
+    }
+
+    /// A session of `user` in `database`.
+    #[must_use]
+    pub fn session_for(&self, user: &str, database: &str) -> Session {
+        Session::new(self.shared.clone(), user, database)
+    }
+
+    /// Synchronises the last epoch, takes a checkpoint where there is a URL, ends everything.
+    ///
+    /// # Errors
+    /// `Storage`; `External` if the last checkpoint could not be taken.
+    pub async fn close(&self) -> Result<()> {
+        let checkpoint = match &self.shared.checkpointer {
+            Some(checkpointer) => checkpointer.close(&self.shared.runtime).await,
+            None => Ok(()),
+        };
+        self.shared.runtime.stop().await?;
+        checkpoint
+    }
+
+    /// Ends everything as if the process had died here: nothing more is written, synchronised or delivered.
+    pub async fn abandon(&self) {
+        if let Some(checkpointer) = &self.shared.checkpointer {
+            checkpointer.abandon();
+        }
+        self.shared.runtime.abandon();
+        self.shared.runtime.join().await;
+    }
+
+    /// The rows of `view` now, then its changes, epoch by epoch as they become durable.
+    ///
+    /// # Errors
+    /// `NotFound`, or why the view cannot be read.
+    pub async fn subscribe(&self, view: &str) -> Result<Subscription> {
+        let catalog = self.shared.catalog();
+        let object = catalog.find(view).filter(|o| o.is_kept()).ok_or_else(|| missing(view))?;
+        let changes = self.shared.runtime.subscribe(object.id).await?;
+        Ok(Subscription::new(object.schema(), changes))
+    }
+
+    /// Inserts Arrow batches into `table`, without SQL.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn inserter(&self, table: &str) -> Result<Inserter> {
+        let catalog = self.shared.catalog();
+        let object = catalog.find(table).ok_or_else(|| missing(table))?;
+        if !matches!(object.kind, headwater_catalog::ObjectKind::Table(_)) {
+            return Err(Error::invalid(format!("{} \"{table}\" is no table", object.kind.noun())).with_sqlstate("42809"));
+        }
+        Ok(Inserter::new(self.shared.runtime.clone(), object.clone()))
+    }
+
+    /// How everything stands.
+    ///
+    /// # Errors
+    /// The database has ended.
+    pub async fn status(&self) -> Result<Status> {
+        self.shared.runtime.status().await
+    }
+
+    /// Returns when every bounded source was read to its end, and all that follows from it is committed and delivered.
+    ///
+    /// # Errors
+    /// A source stopped, or the database has ended.
+    pub async fn finished(&self) -> Result<()> {
+        loop {
+            let status = self.status().await?;
+            if let Some(source) = status.sources.iter().find(|s| s.state == "stopped") {
+                let name = self.shared.catalog().get(source.id).map_or_else(String::new, |o| o.name.clone());
+                let message = source.message.clone().unwrap_or_default();
+                return Err(Error::external(format!("source \"{name}\" stopped: {message}")));
+            }
+            let read = status.sources.iter().all(|s| s.state == "finished" || s.state == "unread");
+            let delivered = status.sinks.iter().all(|s| s.backlog_bytes == 0 && s.delivered.is_some());
+            if read && delivered {
+                self.shared.runtime.flush(None).await?;
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The names of the materialized views and tables, in the order they were made.
+    #[must_use]
+    pub fn relations(&self) -> Vec<String> {
+        self.shared.catalog().list().filter(|o| o.is_kept()).map(|o| o.name.clone()).collect()
+    }
+
+    /// The name of catalog object `id`, for showing a [`Status`].
+    #[must_use]
+    pub fn name_of(&self, id: headwater_types::ObjectId) -> Option<String> {
+        self.shared.catalog().get(id).map(|o| o.name.clone())
+    }
+}
+
+pub(crate) fn missing(name: &str) -> Error {
+    Error::not_found(format!("relation \"{name}\" does not exist")).with_sqlstate("42P01")
+}

@@ -1,0 +1,205 @@
+//! INSERT, UPDATE, DELETE, COPY: the rows are computed by the batch engine, the write is one command to the loop.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute;
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::PhysicalExpr;
+use headwater_catalog::Object;
+use headwater_runtime::{Conflict, TableWrite, WriteDone};
+use headwater_sql::{Changed, Insert, OnConflict, Returning};
+use headwater_types::{Error, ObjectId, Result};
+
+use crate::provider::ours;
+use crate::{Outcome, Session};
+
+/// A block's write, kept until COMMIT.
+pub(crate) struct HeldWrite {
+    pub table: ObjectId,
+    pub write: TableWrite,
+}
+
+impl Session {
+    pub(crate) async fn insert(&mut self, insert: Insert) -> Result<Outcome> {
+        self.release_script().await?;
+        let schema = insert.table.schema();
+        let cut = self.cut();
+        let rows = self.rows(insert.input.clone(), &cut).await?;
+        let rows = table_rows(&schema, &rows, &insert.table)?;
+        match insert.on_conflict.clone() {
+            OnConflict::Refuse => self.insert_rows(&insert, rows, Conflict::Refuse).await,
+            OnConflict::Nothing => self.insert_rows(&insert, rows, Conflict::Nothing).await,
+            OnConflict::Update { row, filter } => self.upsert(&insert, rows, &row, filter.as_ref()).await,
+        }
+    }
+
+    async fn insert_rows(&mut self, insert: &Insert, rows: RecordBatch, conflict: Conflict) -> Result<Outcome> {
+        let returned = returning(insert.returning.as_ref(), &rows)?;
+        let count = rows.num_rows() as u64;
+        let write = TableWrite { insert: Some(rows), conflict, delete: None };
+        let done = self.write(insert.table.id, write).await?;
+        let inserted = done.map_or(count, |d| d.inserted);
+        Ok(tagged(format!("INSERT 0 {inserted}"), returned))
+    }
+
+    /// ON CONFLICT DO UPDATE: rows whose key is there become updates of what is there.
+    async fn upsert(
+        &mut self,
+        insert: &Insert,
+        rows: RecordBatch,
+        update: &[Arc<dyn PhysicalExpr>],
+        filter: Option<&Arc<dyn PhysicalExpr>>,
+    ) -> Result<Outcome> {
+        let shared = self.shared.clone();
+        let _one_at_a_time = shared.dml.lock().await;
+        let schema = insert.table.schema();
+        let key = insert.table.key().unwrap_or_default().to_vec();
+        let keys: Vec<ArrayRef> = key.iter().map(|&c| rows.column(c).clone()).collect();
+        let cut = self.shared.runtime.published();
+        let found = cut.relation(insert.table.id, headwater_state::TableId::ROWS)?.lookup(&keys)?;
+        let mut existing: Vec<Option<u32>> = vec![None; rows.num_rows()];
+        for (at, live) in net_rows(&found)? {
+            existing[at as usize] = Some(live);
+        }
+        let fresh: BooleanArray = existing.iter().map(|e| Some(e.is_none())).collect();
+        let inserted = compute::filter_record_batch(&rows, &fresh)?;
+        let (new, old): (Vec<u32>, Vec<u32>) =
+            existing.iter().enumerate().filter_map(|(row, e)| Some((u32::try_from(row).ok()?, (*e)?))).unzip();
+        let old = compute::take_record_batch(found.rows.rows(), &UInt32Array::from(old))?;
+        let excluded = compute::take_record_batch(&rows, &UInt32Array::from(new))?;
+        let (old, updated) = apply_update(&schema, &old, &excluded, update, filter)?;
+        let insert_rows = compute::concat_batches(&schema, [&inserted, &updated])?;
+        let returned = returning(insert.returning.as_ref(), &insert_rows)?;
+        let count = insert_rows.num_rows();
+        let write = TableWrite { delete: Some(old), insert: Some(insert_rows), conflict: Conflict::Refuse };
+        self.write(insert.table.id, write).await?;
+        Ok(tagged(format!("INSERT 0 {count}"), returned))
+    }
+
+    pub(crate) async fn delete(&mut self, changed: Changed) -> Result<Outcome> {
+        self.release_script().await?;
+        let shared = self.shared.clone();
+        let _one_at_a_time = shared.dml.lock().await;
+        let schema = changed.table.schema();
+        let cut = self.writing_cut();
+        let rows = self.rows(changed.rows.clone(), &cut).await?;
+        let rows = concat(&schema, &rows)?;
+        let returned = returning(changed.returning.as_ref(), &rows)?;
+        let count = rows.num_rows();
+        self.write(changed.table.id, TableWrite { delete: Some(rows), ..TableWrite::default() }).await?;
+        Ok(tagged(format!("DELETE {count}"), returned))
+    }
+
+    pub(crate) async fn update(&mut self, changed: Changed) -> Result<Outcome> {
+        self.release_script().await?;
+        let shared = self.shared.clone();
+        let _one_at_a_time = shared.dml.lock().await;
+        let schema = changed.table.schema();
+        let columns = schema.fields().len();
+        let cut = self.writing_cut();
+        let batches = self.rows(changed.rows.clone(), &cut).await?;
+        let half = |from: usize| -> Result<Vec<RecordBatch>> {
+            let project = |b: &RecordBatch| Ok(b.project(&(from..from + columns).collect::<Vec<_>>())?);
+            batches.iter().map(project).collect()
+        };
+        let (old, new) = (concat(&schema, &half(0)?)?, table_rows(&schema, &half(columns)?, &changed.table)?);
+        let returned = returning(changed.returning.as_ref(), &new)?;
+        let count = new.num_rows();
+        self.write(changed.table.id, TableWrite { delete: Some(old), insert: Some(new), conflict: Conflict::Refuse }).await?;
+        Ok(tagged(format!("UPDATE {count}"), returned))
+    }
+
+    /// UPDATE and DELETE outside a block read the newest cut, which the lock keeps other writers from moving.
+    fn writing_cut(&mut self) -> Arc<headwater_runtime::Published> {
+        self.cut()
+    }
+
+    /// Writes now, or keeps the write for the end of the block; `None` in a block.
+    async fn write(&mut self, table: ObjectId, write: TableWrite) -> Result<Option<WriteDone>> {
+        match &mut self.block {
+            None => Ok(Some(self.shared.runtime.write(table, write).await?)),
+            Some(block) if block.write.is_none() => {
+                block.write = Some(HeldWrite { table, write });
+                Ok(None)
+            }
+            Some(_) => {
+                let error = Error::unsupported("a transaction block with more than one write");
+                Err(error.with_hint("write with one statement, or without a block"))
+            }
+        }
+    }
+}
+
+/// For each probe the index of its one live row.
+fn net_rows(found: &headwater_state::Matches) -> Result<Vec<(u32, u32)>> {
+    let all: Vec<usize> = (0..found.rows.rows().num_columns()).collect();
+    let order = headwater_types::RowOrder::new(&found.rows.schema(), &all)?;
+    let bytes = order.rows(found.rows.rows())?;
+    let mut net: std::collections::BTreeMap<(u32, &[u8]), (i64, u32)> = std::collections::BTreeMap::new();
+    for at in 0..found.rows.len() {
+        let index = u32::try_from(at).map_err(|_| Error::limit("a lookup of more than 2^32 rows"))?;
+        let entry = net.entry((found.probe[at], bytes.row(at).data())).or_insert((0, index));
+        entry.0 += found.rows.weight(at);
+    }
+    Ok(net.into_iter().filter(|(_, (weight, _))| *weight > 0).map(|((probe, _), (_, at))| (probe, at)).collect())
+}
+
+/// The rows of an ON CONFLICT DO UPDATE: old ones that change, and what they become.
+fn apply_update(
+    schema: &SchemaRef,
+    old: &RecordBatch,
+    excluded: &RecordBatch,
+    update: &[Arc<dyn PhysicalExpr>],
+    filter: Option<&Arc<dyn PhysicalExpr>>,
+) -> Result<(RecordBatch, RecordBatch)> {
+    let fields: Vec<_> = old.schema().fields().iter().chain(excluded.schema().fields().iter()).cloned().collect();
+    let columns = old.columns().iter().chain(excluded.columns()).cloned().collect();
+    let mut both = RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns)?;
+    let mut old = old.clone();
+    if let Some(filter) = filter {
+        let keep = filter.evaluate(&both).and_then(|v| v.into_array(both.num_rows())).map_err(ours)?;
+        let keep = keep.as_any().downcast_ref::<BooleanArray>().ok_or_else(|| Error::bug("WHERE gives a boolean"))?.clone();
+        both = compute::filter_record_batch(&both, &keep)?;
+        old = compute::filter_record_batch(&old, &keep)?;
+    }
+    let value = |e: &Arc<dyn PhysicalExpr>| e.evaluate(&both).and_then(|v| v.into_array(both.num_rows())).map_err(ours);
+    let new = RecordBatch::try_new(schema.clone(), update.iter().map(value).collect::<Result<_>>()?)?;
+    Ok((old, new))
+}
+
+/// The batches as rows of the table, NOT NULL checked.
+fn table_rows(schema: &SchemaRef, batches: &[RecordBatch], table: &Object) -> Result<RecordBatch> {
+    let columns: Vec<ArrayRef> = (0..schema.fields().len())
+        .map(|c| {
+            let parts: Vec<&dyn Array> = batches.iter().map(|b| b.column(c).as_ref()).collect();
+            if parts.is_empty() { Ok(new_null_array(schema.field(c).data_type(), 0)) } else { Ok(compute::concat(&parts)?) }
+        })
+        .collect::<Result<_>>()?;
+    for (column, field) in columns.iter().zip(schema.fields()) {
+        if !field.is_nullable() && column.null_count() > 0 {
+            let message = format!("null value in column \"{}\" of relation \"{}\" violates not-null constraint", field.name(), table.name);
+            return Err(Error::invalid(message).with_sqlstate("23502"));
+        }
+    }
+    Ok(RecordBatch::try_new(schema.clone(), columns)?)
+}
+
+fn concat(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<RecordBatch> {
+    let renamed = batches.iter().map(|b| RecordBatch::try_new(schema.clone(), b.columns().to_vec())).collect::<Result<Vec<_>, _>>()?;
+    Ok(compute::concat_batches(schema, renamed.iter())?)
+}
+
+fn returning(returning: Option<&Returning>, rows: &RecordBatch) -> Result<Option<RecordBatch>> {
+    let Some(returning) = returning else { return Ok(None) };
+    let value = |e: &Arc<dyn PhysicalExpr>| e.evaluate(rows).and_then(|v| v.into_array(rows.num_rows())).map_err(ours);
+    let columns = returning.exprs.iter().map(value).collect::<Result<_>>()?;
+    Ok(Some(RecordBatch::try_new(returning.schema.clone(), columns)?))
+}
+
+fn tagged(tag: String, returned: Option<RecordBatch>) -> Outcome {
+    match returned {
+        Some(batch) => Outcome::batch(&tag, batch),
+        None => Outcome::done(tag),
+    }
+}

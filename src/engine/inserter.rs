@@ -1,0 +1,63 @@
+//! Arrow in and out without SQL: batches into a table, changes of a view.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use headwater_catalog::Object;
+use headwater_runtime::{EpochChanges, Runtime, TableWrite};
+use headwater_types::{Epoch, Error, Result};
+use tokio::sync::mpsc;
+
+/// Inserts batches into one table.
+pub struct Inserter {
+    runtime: Runtime,
+    table: Arc<Object>,
+}
+
+impl Inserter {
+    pub(crate) fn new(runtime: Runtime, table: Arc<Object>) -> Self {
+        Self { runtime, table }
+    }
+
+    /// The columns that a batch must have: names, types, order.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    /// Inserts the rows of `batch`; returns their epoch once it is durable. Several may wait at once and share a sync.
+    ///
+    /// # Errors
+    /// `Invalid` for other columns or a NULL where none may be; 23505 for a key that is there already.
+    pub async fn insert(&self, batch: RecordBatch) -> Result<Epoch> {
+        let rows = RecordBatch::try_new(self.schema(), batch.columns().to_vec())
+            .map_err(|e| Error::invalid(format!("the batch does not fit table \"{}\": {e}", self.table.name)).with_sqlstate("42804"))?;
+        let write = TableWrite { insert: Some(rows), ..TableWrite::default() };
+        Ok(self.runtime.write(self.table.id, write).await?.epoch)
+    }
+}
+
+/// The changes of one relation.
+pub struct Subscription {
+    schema: SchemaRef,
+    changes: mpsc::Receiver<EpochChanges>,
+}
+
+impl Subscription {
+    pub(crate) fn new(schema: SchemaRef, changes: mpsc::Receiver<EpochChanges>) -> Self {
+        Self { schema, changes }
+    }
+
+    /// The relation's columns.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// The next epoch that changed the relation; the first has its rows as they were at the start. `None` when the database closed, the relation
+    /// was dropped, or the subscriber fell more than a thousand epochs behind.
+    pub async fn next(&mut self) -> Option<EpochChanges> {
+        self.changes.recv().await
+    }
+}

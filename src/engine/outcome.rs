@@ -1,0 +1,64 @@
+//! What a statement gives back.
+
+use arrow::datatypes::SchemaRef;
+use datafusion::execution::SendableRecordBatchStream;
+
+/// A message that is no error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// `NOTICE` or `WARNING`.
+    pub severity: &'static str,
+    /// One sentence.
+    pub message: String,
+}
+
+/// Rows that come as they are made.
+pub struct Rows {
+    /// Their columns.
+    pub schema: SchemaRef,
+    /// The rows, or the first error.
+    pub stream: SendableRecordBatchStream,
+}
+
+/// How a statement exchanges data beside its result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyKind {
+    /// It does not.
+    None,
+    /// COPY … TO STDOUT: the rows go out as copy data.
+    Out,
+    /// COPY table FROM STDIN: the client sends rows for [`crate::Session::copy_in`].
+    In,
+}
+
+/// What a statement did.
+pub struct Outcome {
+    /// PostgreSQL's command tag: `SELECT`, `INSERT 0 3`, `CREATE SOURCE`.
+    pub tag: String,
+    /// Messages for the user.
+    pub notices: Vec<Notice>,
+    /// Rows, if it returns any.
+    pub rows: Option<Rows>,
+    /// COPY or not.
+    pub copy: CopyKind,
+}
+
+impl Outcome {
+    /// Done, nothing to show.
+    pub(crate) fn done(tag: impl Into<String>) -> Self {
+        Self { tag: tag.into(), notices: Vec::new(), rows: None, copy: CopyKind::None }
+    }
+
+    /// Rows known now.
+    pub(crate) fn batch(tag: &str, batch: arrow::array::RecordBatch) -> Self {
+        let schema = batch.schema();
+        let stream = futures::stream::iter([Ok(batch)]);
+        let stream = datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema.clone(), stream);
+        Self { rows: Some(Rows { schema, stream: Box::pin(stream) }), ..Self::done(tag) }
+    }
+
+    pub(crate) fn with_notice(mut self, message: impl Into<String>) -> Self {
+        self.notices.push(Notice { severity: "NOTICE", message: message.into() });
+        self
+    }
+}

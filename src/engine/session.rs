@@ -1,0 +1,308 @@
+//! A session: settings, transaction block, cursors, prepared statements; runs one statement after the other.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::scalar::ScalarValue;
+use futures::TryStreamExt;
+use headwater_runtime::Published;
+use headwater_sql::{Bound, Settings, Statement};
+use headwater_types::{Error, ObjectId, Result};
+use tokio::sync::watch;
+
+use crate::cursor::Cursor;
+use crate::database::Shared;
+use crate::dml::HeldWrite;
+use crate::provider::ours;
+use crate::{Outcome, Rows};
+
+/// Whether a transaction block is open, as a Postgres client is told after each statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockState {
+    /// No block.
+    Idle,
+    /// In a block.
+    Open,
+    /// In a block that has failed: only ROLLBACK helps.
+    Failed,
+}
+
+/// Ends the running statement of a session from elsewhere.
+#[derive(Clone)]
+pub struct CancelHandle(Arc<watch::Sender<u64>>);
+
+impl CancelHandle {
+    /// The running statement ends with 57014; without one nothing happens.
+    pub fn cancel(&self) {
+        self.0.send_modify(|count| *count += 1);
+    }
+}
+
+/// A statement whose types are known, ready to run with values.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub(crate) statement: Statement,
+    /// The types of `$1` ….
+    pub parameters: Vec<DataType>,
+    /// What it returns; `None` if no rows.
+    pub columns: Option<SchemaRef>,
+}
+
+/// An open block.
+pub(crate) struct Block {
+    /// What its reads see: the cut of the first of them.
+    pub cut: Option<Arc<Published>>,
+    /// Its one write, applied at COMMIT.
+    pub write: Option<HeldWrite>,
+    pub failed: bool,
+}
+
+/// One conversation with a database.
+pub struct Session {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) settings: Settings,
+    pub(crate) block: Option<Block>,
+    pub(crate) cursors: HashMap<String, Cursor>,
+    pub(crate) prepared: HashMap<String, Statement>,
+    /// In a script: views created so far, whose sources are held until the script needs their rows.
+    pub(crate) script: Option<Vec<ObjectId>>,
+    cancel: CancelHandle,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>, user: &str, database: &str) -> Self {
+        let cancel = CancelHandle(Arc::new(watch::channel(0).0));
+        let settings = Settings::new(user, database);
+        Self { shared, settings, block: None, cursors: HashMap::new(), prepared: HashMap::new(), script: None, cancel }
+    }
+
+    /// The statements of `sql`, each with its own text.
+    ///
+    /// # Errors
+    /// 42601 with the place.
+    pub fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
+        headwater_sql::parse(sql)
+    }
+
+    /// Runs every statement of `sql`; parsed whole before the first runs. The rows of each are read to their end.
+    ///
+    /// # Errors
+    /// The first error; statements before it have taken effect.
+    pub async fn execute(&mut self, sql: &str) -> Result<Vec<Outcome>> {
+        let mut outcomes = Vec::new();
+        for statement in self.parse(sql)? {
+            outcomes.push(self.run(&statement).await?);
+        }
+        Ok(outcomes)
+    }
+
+    /// Runs one statement that returns rows.
+    ///
+    /// # Errors
+    /// What the statement says; `Invalid` if it returns no rows.
+    pub async fn query(&mut self, sql: &str) -> Result<Vec<RecordBatch>> {
+        let statements = self.parse(sql)?;
+        let [statement] = statements.as_slice() else { return Err(Error::invalid("one statement was expected")) };
+        let outcome = self.run(statement).await?;
+        let rows = outcome.rows.ok_or_else(|| Error::invalid(format!("{} returns no rows", outcome.tag)))?;
+        collect(rows).await
+    }
+
+    /// Runs one statement.
+    ///
+    /// # Errors
+    /// What the statement says; inside a block the block fails with it.
+    pub async fn run(&mut self, statement: &Statement) -> Result<Outcome> {
+        self.run_with(statement, &[], None).await
+    }
+
+    /// Finds the types of a statement's parameters and what it returns. `types` are those that the client knows.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn prepare(&mut self, statement: &Statement, types: &[Option<DataType>]) -> Result<Prepared> {
+        let bound = self.shared.planner.bind_prepared(statement, &self.shared.catalog(), &self.settings, types)?;
+        Ok(Prepared { statement: statement.clone(), parameters: bound.parameters()?, columns: bound.columns() })
+    }
+
+    /// Runs a prepared statement.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn run_prepared(&mut self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+        let types: Vec<Option<DataType>> = prepared.parameters.iter().cloned().map(Some).collect();
+        self.run_with(&prepared.statement, &types, Some(parameters)).await
+    }
+
+    async fn run_with(&mut self, statement: &Statement, types: &[Option<DataType>], values: Option<Vec<ScalarValue>>) -> Result<Outcome> {
+        let mut cancelled = self.cancel.0.subscribe();
+        cancelled.mark_unchanged();
+        let outcome = tokio::select! {
+            outcome = self.dispatch(statement, types, values) => outcome,
+            _ = cancelled.changed() => Err(Error::cancelled("canceling statement due to user request")),
+        };
+        match outcome {
+            Ok(outcome) => Ok(self.cancellable(outcome, cancelled)),
+            Err(error) => {
+                if let Some(block) = &mut self.block {
+                    block.failed = true;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Rows end with an error when the statement is cancelled while they are read.
+    fn cancellable(&self, mut outcome: Outcome, cancelled: watch::Receiver<u64>) -> Outcome {
+        if let Some(rows) = outcome.rows.take() {
+            let schema = rows.schema.clone();
+            let end = async move {
+                let mut cancelled = cancelled;
+                match cancelled.changed().await {
+                    Ok(()) => Error::cancelled("canceling statement due to user request"),
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            let stream = crate::query::until(rows.stream, end);
+            let stream = datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema.clone(), stream);
+            outcome.rows = Some(Rows { schema, stream: Box::pin(stream) });
+        }
+        outcome
+    }
+
+    async fn dispatch(&mut self, statement: &Statement, types: &[Option<DataType>], values: Option<Vec<ScalarValue>>) -> Result<Outcome> {
+        let bound = self.shared.planner.bind_prepared(statement, &self.shared.catalog(), &self.settings, types)?;
+        let bound = match values {
+            Some(values) => bound.with_parameters(&values)?,
+            None => bound,
+        };
+        self.perform(bound, statement).await
+    }
+
+    /// Does what a bound statement says: one line an arm.
+    pub(crate) async fn perform(&mut self, bound: Bound, statement: &Statement) -> Result<Outcome> {
+        self.check_block(&bound)?;
+        match bound {
+            Bound::CreateSource(object) => self.create_source(object).await,
+            Bound::CreateTable(object) => self.create_table(object).await,
+            Bound::CreateView(object) => self.create_view(object).await,
+            Bound::CreateMaterializedView(object, planned) => self.create_materialized_view(object, *planned).await,
+            Bound::CreateSink(object, view) => self.create_sink(object, view).await,
+            Bound::Nothing(tag, notice) => Ok(Outcome::done(tag).with_notice(notice)),
+            Bound::Drop(tag, objects) => self.drop_objects(tag, &objects).await,
+            Bound::Comment(object) => self.comment(object).await,
+            Bound::Insert(insert) => self.insert(*insert).await,
+            Bound::Delete(changed) => self.delete(*changed).await,
+            Bound::Update(changed) => self.update(*changed).await,
+            Bound::Query(plan) => self.select(plan).await,
+            Bound::Rows(tag, batch) => Ok(Outcome::batch(tag, batch)),
+            Bound::ExplainWatermark(object) => self.explain_watermark(&object).await,
+            Bound::Flush => self.flush().await,
+            Bound::Set { name, value, local } => self.set(&name, value.as_deref(), local),
+            Bound::ResetAll => self.reset_all(),
+            Bound::Begin => self.begin(),
+            Bound::Commit => self.commit().await,
+            Bound::Rollback => self.rollback(),
+            Bound::Savepoint(tag, _) => Err(Error::unsupported(format!("{tag} is not supported: a block has one write"))),
+            Bound::Declare(name, query) => self.declare(name, query).await,
+            Bound::Fetch(fetch) => self.fetch(fetch).await,
+            Bound::Close(name) => self.close_cursor(name),
+            Bound::Discard => self.discard(),
+            Bound::Prepare(name, statement) => self.prepare_named(name, *statement),
+            Bound::Execute(name, values) => self.execute_named(&name, values).await,
+            Bound::Deallocate(name) => self.deallocate(name),
+            Bound::CopyFrom(copy) => self.copy_from(&copy),
+            Bound::CopyOut(copy) => self.copy_out(copy).await,
+            Bound::AdvanceClock(micros) => self.advance_clock(micros),
+            Bound::Crash => Err(Error::unsupported(format!("{} is for the test runner", statement.text()))),
+            Bound::Checkpoint => self.checkpoint().await,
+        }
+    }
+
+    /// Whether a transaction block is open.
+    #[must_use]
+    pub fn block_state(&self) -> BlockState {
+        match &self.block {
+            None => BlockState::Idle,
+            Some(block) if block.failed => BlockState::Failed,
+            Some(_) => BlockState::Open,
+        }
+    }
+
+    /// Marks an open block as failed: an error happened outside a statement, such as a bad message of the client.
+    pub fn fail_block(&mut self) {
+        if let Some(block) = &mut self.block {
+            block.failed = true;
+        }
+    }
+
+    /// Ends the running statement from elsewhere.
+    #[must_use]
+    pub fn cancel_handle(&self) -> CancelHandle {
+        self.cancel.clone()
+    }
+
+    /// The value of a setting, as SHOW gives it.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        self.settings.get(name).map(str::to_owned)
+    }
+
+    /// The text of a prepared statement of SQL's PREPARE.
+    fn prepare_named(&mut self, name: String, statement: Statement) -> Result<Outcome> {
+        if self.prepared.contains_key(&name) {
+            return Err(Error::exists(format!("prepared statement \"{name}\" already exists")).with_sqlstate("42P05"));
+        }
+        self.prepared.insert(name, statement);
+        Ok(Outcome::done("PREPARE"))
+    }
+
+    async fn execute_named(&mut self, name: &str, values: Vec<ScalarValue>) -> Result<Outcome> {
+        let missing = || Error::not_found(format!("prepared statement \"{name}\" does not exist")).with_sqlstate("26000");
+        let statement = self.prepared.get(name).cloned().ok_or_else(missing)?;
+        let types: Vec<Option<DataType>> = values.iter().map(|v| Some(v.data_type())).collect();
+        Box::pin(self.dispatch(&statement, &types, Some(values))).await
+    }
+
+    fn deallocate(&mut self, name: Option<String>) -> Result<Outcome> {
+        match name {
+            None => self.prepared.clear(),
+            Some(name) => {
+                let missing = || Error::not_found(format!("prepared statement \"{name}\" does not exist")).with_sqlstate("26000");
+                self.prepared.remove(&name).ok_or_else(missing)?;
+            }
+        }
+        Ok(Outcome::done("DEALLOCATE"))
+    }
+
+    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<Outcome> {
+        let outcome = Outcome::done(if value.is_some() { "SET" } else { "RESET" });
+        if local && self.block.is_none() {
+            return Ok(outcome.with_notice("SET LOCAL can only be used in transaction blocks"));
+        }
+        self.settings.set(name, value)?;
+        Ok(outcome)
+    }
+
+    fn reset_all(&mut self) -> Result<Outcome> {
+        self.settings.reset_all();
+        Ok(Outcome::done("RESET"))
+    }
+
+    fn discard(&mut self) -> Result<Outcome> {
+        if self.block.is_some() {
+            return Err(Error::invalid("DISCARD ALL cannot run inside a transaction block").with_sqlstate("25001"));
+        }
+        self.settings.reset_all();
+        self.cursors.clear();
+        self.prepared.clear();
+        Ok(Outcome::done("DISCARD ALL"))
+    }
+}
+
+/// The rows of an outcome, read to their end.
+pub(crate) async fn collect(rows: Rows) -> Result<Vec<RecordBatch>> {
+    rows.stream.try_collect().await.map_err(ours)
+}
