@@ -6,7 +6,7 @@ use headwater_catalog::Catalog;
 use headwater_runtime::{Runtime, Status};
 use headwater_sql::Planner;
 use headwater_types::{Clock, Error, Result};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use crate::checkpointer::Checkpointer;
 use crate::recovery;
@@ -24,8 +24,6 @@ pub(crate) struct Shared {
     /// One UPDATE or DELETE at a time: each reads the epoch that it changes.
     pub dml: tokio::sync::Mutex<()>,
     pub checkpointer: Option<Checkpointer>,
-    /// Held while the directory is ours.
-    pub sessions: Mutex<u64>,
 }
 
 impl Shared {
@@ -39,7 +37,6 @@ impl Shared {
             ddl: tokio::sync::Mutex::new(()),
             dml: tokio::sync::Mutex::new(()),
             checkpointer,
-            sessions: Mutex::new(0),
         }
     }
 

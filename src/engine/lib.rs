@@ -10,6 +10,7 @@ mod database;
 mod ddl;
 mod dml;
 mod inserter;
+mod made_up;
 mod options;
 mod oracle;
 mod outcome;

@@ -2,19 +2,26 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::datasource::MemTable;
+use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::execution::TaskContext;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
-use headwater_catalog::{ObjectKind, Part};
-use headwater_sql::{RelationId, RelationSource};
+use headwater_catalog::{Object, ObjectKind, Part};
+use headwater_runtime::Published;
+use headwater_sql::{PlannedView, Refusal, RelationId, RelationSource};
 use headwater_state::TableId;
-use headwater_types::{Error, Result};
+use headwater_types::{ChangeBatch, Error, Result, RowOrder, consolidate};
 
+use crate::Session;
 use crate::database::missing;
 use crate::provider::{SnapshotTable, ours, with_tables};
-use crate::{Session, Status};
+
+/// Looks a relation of a plan up.
+type Tables<'a> = &'a dyn Fn(&RelationId, &RelationSource) -> Result<Arc<dyn TableProvider>>;
 
 impl Session {
     /// The rows that `view` must have at the latest cut: its plan as a batch, without the rows that it logged in `$late`.
@@ -24,35 +31,65 @@ impl Session {
     pub async fn query_oracle(&mut self, view: &str) -> Result<Vec<RecordBatch>> {
         let catalog = self.shared.catalog();
         let object = catalog.find(view).ok_or_else(|| missing(view))?;
-        let ObjectKind::MaterializedView(derived) = &object.kind else {
+        if !matches!(object.kind, ObjectKind::MaterializedView(_)) {
             return Err(Error::invalid(format!("\"{view}\" is no materialized view")));
-        };
+        }
         let planned = self.shared.planner.replan(object, &catalog)?;
-        let status: Status = self.shared.runtime.status().await?;
         let cut = self.shared.runtime.published();
-        let errors = cut.relation(object.id, TableId::ERRORS)?;
-        if errors.rows() > 0 {
+        if cut.relation(object.id, TableId::ERRORS)?.rows() > 0 {
             return Err(Error::unsupported("an oracle for a view with rows in $errors"));
         }
-        let table = |id: &RelationId, source: &RelationSource| -> Result<Arc<dyn TableProvider>> {
+        let tables = |id: &RelationId, source: &RelationSource| -> Result<Arc<dyn TableProvider>> {
             let RelationId::Object(object, Part::Rows) = id else { return Err(Error::unsupported("an oracle over this relation")) };
             let snapshot = cut.relation(*object, TableId::ROWS).map_err(|_| Error::unsupported("an oracle over a source"))?;
             Ok(Arc::new(SnapshotTable::new(source.schema.clone(), snapshot.clone())))
         };
-        let mut logical = planned.logical;
-        if let Some(refused) = headwater_sql::refusing_input(&logical) {
-            let late = match cut.relation(object.id, TableId::LATE) {
-                Ok(late) => late.scan(None)?.collect::<Result<Vec<_>>>()?,
-                Err(_) => Vec::new(),
-            };
-            let closed = status.views.iter().find(|v| v.id == object.id).and_then(|v| v.watermark);
-            let accepted = self.accepted(with_tables(refused.clone(), &table)?, &late).await?;
-            let accepted = MemTable::try_new(accepted.0, vec![accepted.1]).map_err(ours)?;
-            logical = headwater_sql::with_accepted_input(logical, Arc::new(accepted), derived.emit_on_close.then_some(closed).flatten())?;
+        let logical = self.accepted_plan(planned, object, &cut, &tables).await?;
+        self.batch(with_tables(logical, &tables)?).await
+    }
+
+    /// The view's plan over the rows that its refusing operator did not refuse, and the windows that are closed.
+    async fn accepted_plan(&self, planned: PlannedView, object: &Object, cut: &Published, tables: Tables<'_>) -> Result<LogicalPlan> {
+        let Some(refusal) = &planned.refusal else { return Ok(planned.logical) };
+        let late = cut.relation(object.id, TableId::LATE)?.scan(None)?.collect::<Result<Vec<_>>>()?;
+        let closed = self.shared.runtime.status().await?.views.iter().find(|v| v.id == object.id).and_then(|v| v.closed_below);
+        let accepted = self.accepted(refusal, &late, tables).await?;
+        refusal.over(&planned.logical, provider_as_source(Arc::new(accepted)), closed)
+    }
+
+    /// The rows that came to the operator, less those that it refused.
+    async fn accepted(&self, refusal: &Refusal, late: &[RecordBatch], tables: Tables<'_>) -> Result<MemTable> {
+        let came = self.batch(with_tables(refusal.input().clone(), tables)?).await?;
+        let fields = refusal.input().schema().fields().iter().enumerate();
+        let schema: SchemaRef = Arc::new(Schema::new(fields.map(|(at, f)| Field::new(format!("c{at}"), f.data_type().clone(), true)).collect::<Vec<_>>()));
+        let columns: Vec<usize> = (0..schema.fields().len()).collect();
+        let mut changes = Vec::new();
+        for batch in &came {
+            changes.push(ChangeBatch::insertions(renamed(&schema, batch)?));
         }
-        let plan = with_tables(logical, &table)?;
+        for batch in late {
+            let weights = batch.column(1).as_any().downcast_ref::<Int64Array>().ok_or_else(|| Error::bug("$late has weights"))?;
+            let rows = batch.project(&(2..batch.num_columns()).collect::<Vec<_>>())?;
+            changes.push(ChangeBatch::new(renamed(&schema, &rows)?, weights.values().clone())?.negate());
+        }
+        let net = consolidate(&schema, &RowOrder::new(&schema, &columns)?, &changes)?;
+        let mut indices = Vec::new();
+        for row in 0..net.len() {
+            let times = usize::try_from(net.weight(row)).map_err(|_| Error::bug("$late has a row that never came"))?;
+            indices.extend(std::iter::repeat_n(u32::try_from(row).unwrap_or(u32::MAX), times));
+        }
+        let rows = net.take(&indices.into())?.rows().clone();
+        MemTable::try_new(schema, vec![vec![rows]]).map_err(ours)
+    }
+
+    async fn batch(&self, plan: LogicalPlan) -> Result<Vec<RecordBatch>> {
         let state = self.shared.planner.session_state();
         let physical = state.create_physical_plan(&plan).await.map_err(ours)?;
         collect(physical, Arc::new(TaskContext::from(state))).await.map_err(ours)
     }
+}
+
+fn renamed(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(c, f)| Ok(cast(c, f.data_type())?)).collect::<Result<_>>()?;
+    Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::DataFusionError;
 use datafusion::common::stats::Precision;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, TableType};
@@ -113,25 +113,9 @@ pub(crate) fn external(error: Error) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
-/// The error of ours inside one of the batch engine's, or that one translated.
+/// What the batch engine says, as one of ours.
 pub(crate) fn ours(error: DataFusionError) -> Error {
-    let mut inside: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(at) = inside {
-        if let Some(ours) = at.downcast_ref::<Error>() {
-            return ours.clone();
-        }
-        inside = match at.downcast_ref::<DataFusionError>() {
-            Some(DataFusionError::External(boxed)) => Some(boxed.as_ref()),
-            Some(DataFusionError::Context(_, boxed)) => Some(boxed.as_ref()),
-            Some(DataFusionError::Shared(shared)) => Some(shared.as_ref()),
-            Some(DataFusionError::ArrowError(arrow, _)) => match arrow.as_ref() {
-                arrow::error::ArrowError::ExternalError(boxed) => Some(boxed.as_ref()),
-                _ => None,
-            },
-            _ => at.source(),
-        };
-    }
-    headwater_sql::error_of(error)
+    headwater_sql::from_datafusion(error)
 }
 
 /// Puts a table in the place of every relation that `plan` scans.

@@ -18,7 +18,7 @@ use headwater_types::{Error, Result};
 
 use crate::provider::{SnapshotTable, external, ours, with_tables};
 use crate::session::Block;
-use crate::{Outcome, Rows, Session, system};
+use crate::{Outcome, Rows, Session, made_up};
 
 impl Session {
     pub(crate) async fn select(&mut self, plan: LogicalPlan) -> Result<Outcome> {
@@ -40,7 +40,7 @@ impl Session {
 
     /// Starts a query over `cut`.
     pub(crate) async fn stream(&self, plan: LogicalPlan, cut: &Arc<Published>) -> Result<SendableRecordBatchStream> {
-        let status = if system::reads_status(&plan) { Some(self.shared.runtime.status().await?) } else { None };
+        let status = if made_up::reads_status(&plan) { Some(self.shared.runtime.status().await?) } else { None };
         let table = |id: &RelationId, source: &RelationSource| self.table(id, source, cut, status.as_ref());
         let plan = with_tables(plan, &table)?;
         let state = self.shared.planner.session_state();
@@ -74,7 +74,7 @@ impl Session {
                 let snapshot = cut.relation(*object, number)?;
                 Ok(Arc::new(SnapshotTable::new(source.schema.clone(), snapshot.clone())))
             }
-            RelationId::System { schema, name } => system::table(&self.shared, &self.settings, schema, name, status),
+            RelationId::System { schema, name } => made_up::table(&self.shared, &self.settings, schema, name, status),
         }
     }
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use headwater_catalog::{Catalog, Object, ObjectKind};
 use headwater_runtime::{Definition, Runtime, Setup};
-use headwater_sql::{Extensions, Planner};
+use headwater_sql::Planner;
 use headwater_state::{BlockStore, MemoryStore, RocksOptions, RocksStore, Store, StoreOptions};
 use headwater_types::{Epoch, Error, Result};
 
 use crate::database::Shared;
 use crate::ddl::view_definition;
-use crate::{Options, connect, system};
+use crate::{Options, connect, made_up};
 
 /// Decoded blocks kept in memory: an eighth of the memory limit.
 const CACHE_SHARE: usize = 8;
@@ -22,7 +22,7 @@ pub(crate) async fn open(options: Options) -> Result<Shared> {
     let blocks = open_blocks(&options)?;
     let store = Store::open(blocks, StoreOptions { cache_bytes: options.memory_limit_bytes / CACHE_SHARE })?;
     let catalog = Catalog::load(store.blocks().as_ref())?;
-    let planner = Planner::new(system::extensions())?;
+    let planner = Planner::new(made_up::extensions())?;
     let definitions = definitions(&catalog, &planner, &options)?;
     let setup = Setup {
         store,

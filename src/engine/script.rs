@@ -109,7 +109,7 @@ impl Session {
 
 /// True if `statement` defines something that is there with the same text.
 fn same_definition(statement: &Statement, catalog: &Catalog) -> Result<bool> {
-    let Some(object) = statement.defined_name().and_then(|name| catalog.find(&name)) else { return Ok(false) };
+    let Some(object) = statement.defined_name().and_then(|name| catalog.find(name)) else { return Ok(false) };
     if statement.is_conditional() {
         return Ok(false);
     }

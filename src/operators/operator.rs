@@ -106,6 +106,11 @@ pub trait OperatorSpec: Debug + Send + Sync {
         String::new()
     }
 
+    /// The input column whose watermark closes its groups, for an operator that refuses late rows.
+    fn closing_column(&self) -> Option<usize> {
+        None
+    }
+
     /// The operator, with the state it left at the last commit.
     ///
     /// # Errors

@@ -80,7 +80,9 @@ pub(crate) enum Command {
     Status { reply: Reply<Status> },
     Checkpoint { directory: PathBuf, reply: Reply<Epoch> },
     CheckpointDurable(Epoch),
+    Attach(Writes),
     Stop { reply: Reply<Epoch> },
+    Abandon,
 }
 
 /// What the runtime stands on.
@@ -107,6 +109,7 @@ pub struct Setup {
 #[derive(Clone)]
 pub struct Runtime {
     pub(crate) commands: Sender<Command>,
+    store: Arc<Store>,
     published: Arc<PublishedCell>,
     synced: watch::Receiver<Epoch>,
     thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
@@ -123,6 +126,7 @@ impl Runtime {
         let published = Arc::new(PublishedCell::default());
         let (synced_sender, synced) = watch::channel(Epoch::default());
         let died = Arc::new(Mutex::new(None));
+        let store = setup.store.clone();
         let mut epoch_loop = EpochLoop::open(setup, objects, (inbox, commands.clone()), published.clone(), synced_sender)?;
         let (on_error, on_panic) = (died.clone(), died.clone());
         let run = move || {
@@ -131,7 +135,7 @@ impl Runtime {
             }
         };
         let thread = spawn_thread("epoch loop", run, move |panic| *on_panic.lock() = Some(panic))?;
-        Ok(Runtime { commands, published, synced, thread: Arc::new(Mutex::new(Some(thread))), died })
+        Ok(Runtime { commands, store, published, synced, thread: Arc::new(Mutex::new(Some(thread))), died })
     }
 
     /// The latest committed cut.
@@ -236,8 +240,28 @@ impl Runtime {
         Ok(epoch)
     }
 
+    /// Ends the loop where it stands: nothing more is written, synced or delivered. For a crash that is meant, and a database that is dropped.
+    pub fn abandon(&self) {
+        // A full queue is emptied by the loop, an ended loop needs nothing more.
+        let _already_ended = self.commands.send(Command::Abandon);
+    }
+
+    /// Commits `record` together with the next write to a table.
+    ///
+    /// # Errors
+    /// The loop has ended.
+    pub async fn attach(&self, record: Writes) -> Result<()> {
+        self.tell(Command::Attach(record)).await
+    }
+
+    /// Where rows are kept.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
     /// Waits for the loop's thread.
-    async fn join(&self) {
+    pub async fn join(&self) {
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             // Its panic, if any, is in `died` already.

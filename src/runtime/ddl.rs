@@ -183,8 +183,7 @@ impl EpochLoop {
 }
 
 fn view_status(view: &RunningView) -> ViewStatus {
-    let watermarks = view.refusing_watermarks();
-    let columns = view.def.plan.refusing.map_or(0, |node| view.def.plan.refused_schema(node).fields().len());
+    let closed_below = view.closed_below();
     ViewStatus {
         id: view.id,
         rows: view.relation.rows(),
@@ -192,12 +191,13 @@ fn view_status(view: &RunningView) -> ViewStatus {
         late: view.diverted.late_rows,
         errors: view.diverted.error_rows,
         error: None,
-        watermark: watermarks.and_then(|w| (0..columns).filter_map(|c| w.get(c)).min()),
+        watermark: closed_below,
+        closed_below,
         operators: view.operators(),
     }
 }
 
 fn failed_status((id, failed): (&ObjectId, &FailedView)) -> ViewStatus {
     let error = Some(failed.error.to_string());
-    ViewStatus { id: *id, rows: 0, state_bytes: 0, late: 0, errors: 0, error, watermark: None, operators: Vec::new() }
+    ViewStatus { id: *id, rows: 0, state_bytes: 0, late: 0, errors: 0, error, watermark: None, closed_below: None, operators: Vec::new() }
 }

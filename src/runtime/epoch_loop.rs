@@ -75,7 +75,10 @@ pub(crate) struct EpochLoop {
     pub synced: watch::Receiver<Epoch>,
     pub checkpointed: watch::Sender<Epoch>,
     pub syncer: Syncer,
+    /// What the next write to a table commits with itself.
+    attached: Writes,
     stopping: Option<Reply<Epoch>>,
+    abandoned: bool,
 }
 
 impl EpochLoop {
@@ -126,7 +129,9 @@ impl EpochLoop {
             synced: latest,
             checkpointed: watch::channel(Epoch::default()).0,
             syncer,
+            attached: Writes::new(),
             stopping: None,
+            abandoned: false,
         };
         this.restore(objects)?;
         this.publish(None);
@@ -149,6 +154,11 @@ impl EpochLoop {
                         self.step(None)?;
                     }
                 }
+            }
+            if self.abandoned {
+                self.stop_tasks();
+                self.syncer.abandon();
+                return Ok(());
             }
             if let Some(reply) = self.stopping.take() {
                 return self.end(reply);
@@ -197,6 +207,14 @@ impl EpochLoop {
             }
             Command::CheckpointDurable(epoch) => {
                 self.checkpointed.send_replace(epoch);
+                Ok(())
+            }
+            Command::Attach(record) => {
+                self.attached = record;
+                Ok(())
+            }
+            Command::Abandon => {
+                self.abandoned = true;
                 Ok(())
             }
             Command::Stop { reply } => {
@@ -328,7 +346,7 @@ impl EpochLoop {
         writes.append(std::mem::take(&mut self.writes));
         let record = EpochRecord { epoch, now: self.now, incarnation: self.setup.incarnation };
         persisted::put(&mut writes, persisted::key("epoch", ""), &record)?;
-        self.store.collect_garbage(&mut writes);
+        self.store.collect_garbage(&mut writes)?;
         Ok(writes)
     }
 
@@ -428,6 +446,7 @@ impl EpochLoop {
         };
         match applied {
             Ok(applied) => {
+                self.writes.append(std::mem::take(&mut self.attached));
                 let done = WriteDone { epoch, inserted: applied.inserted, deleted: applied.deleted };
                 self.on_durable.push(Box::new(move |synced| answer(reply, synced.map(|()| done))));
                 true
@@ -440,15 +459,19 @@ impl EpochLoop {
     }
 
     fn end(&mut self, reply: Reply<Epoch>) -> Result<()> {
+        self.stop_tasks();
+        let synced = self.syncer.stop().map(|()| self.epoch);
+        answer(reply, synced.clone());
+        synced.map(drop)
+    }
+
+    fn stop_tasks(&mut self) {
         for sink in self.sinks.values() {
             sink.task.abort();
         }
         for feed in self.feeds.values_mut() {
             feed.group = None;
         }
-        let synced = self.syncer.stop().map(|()| self.epoch);
-        answer(reply, synced.clone());
-        synced.map(drop)
     }
 }
 

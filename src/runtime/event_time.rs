@@ -1,10 +1,7 @@
 //! Event time of a stream: one clock per partition, combined by least into a watermark that never goes back.
 
-use std::collections::BTreeMap;
-
 use arrow::array::{Array, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute;
-use headwater_connectors::Partition;
 use headwater_types::{Error, Micros, Result};
 use serde::{Deserialize, Serialize};
 
@@ -104,9 +101,6 @@ pub(crate) fn date(event_time: &EventTime, rows: RecordBatch, now: Micros) -> Re
     let max_seen = compute::max(compute::filter(times, &usable)?.as_any().downcast_ref::<TimestampMicrosecondArray>().expect("same type"));
     Ok(Dated { rows, max_seen, rejected })
 }
-
-/// The clocks of a stream's partitions.
-pub(crate) type Clocks = BTreeMap<Partition, PartitionClock>;
 
 #[cfg(test)]
 mod tests {

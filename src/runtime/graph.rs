@@ -193,9 +193,11 @@ impl RunningView {
         planned.zip(&self.nodes).map(|(name, n)| (name, n.operator.state_rows(), n.operator.state_bytes())).collect()
     }
 
-    /// The least watermark that the refusing operator works with: windows at or below it are closed.
-    pub fn refusing_watermarks(&self) -> Option<&Watermarks> {
-        self.nodes[self.def.plan.refusing?].watermarks.first()
+    /// Groups of the refusing operator whose key is below this are closed.
+    pub fn closed_below(&self) -> Option<Micros> {
+        let refusing = self.def.plan.refusing?;
+        let key = self.def.plan.nodes[refusing].spec.closing_column()?;
+        self.nodes[refusing].watermarks.first()?.get(key)
     }
 }
 

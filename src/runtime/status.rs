@@ -82,6 +82,8 @@ pub struct ViewStatus {
     pub error: Option<String>,
     /// The least watermark of its refusing operator's input: windows that end at or below it are closed.
     pub watermark: Option<Micros>,
+    /// Groups of the refusing operator whose key is below this are closed.
+    pub closed_below: Option<Micros>,
     /// For each operator its name, rows or groups kept, bytes.
     pub operators: Vec<(String, u64, usize)>,
 }

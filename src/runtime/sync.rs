@@ -1,6 +1,7 @@
 //! The thread that makes epochs durable: one sync serves everyone who waits at that moment.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -28,6 +29,7 @@ struct Request {
 /// The loop's end of the sync thread.
 pub(crate) struct Syncer {
     requests: Option<Sender<Request>>,
+    abandoned: Arc<AtomicBool>,
     failed: Arc<Mutex<Option<Error>>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -40,10 +42,12 @@ impl Syncer {
     pub fn start(blocks: Arc<dyn BlockStore>, synced: watch::Sender<Epoch>) -> Result<Self> {
         let (requests, inbox) = bounded(REQUESTS_MAX);
         let failed = Arc::new(Mutex::new(None));
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let is_abandoned = abandoned.clone();
         let (on_error, on_panic) = (failed.clone(), failed.clone());
-        let run = move || sync_loop(blocks.as_ref(), &inbox, &synced, &on_error);
+        let run = move || sync_loop(blocks.as_ref(), &inbox, &synced, (&on_error, &is_abandoned));
         let thread = spawn_thread("sync", run, move |panic| *on_panic.lock() = Some(panic))?;
-        Ok(Self { requests: Some(requests), failed, thread: Some(thread) })
+        Ok(Self { requests: Some(requests), abandoned, failed, thread: Some(thread) })
     }
 
     /// `epoch` is written. It is synced at once if `now`, otherwise within a second; then `waiters` are called.
@@ -56,6 +60,12 @@ impl Syncer {
         }
         let requests = self.requests.as_ref().expect("the thread lives as long as its owner");
         requests.send(Request { epoch, waiters, now }).map_err(|_| Error::bug("the sync thread has ended"))
+    }
+
+    /// Ends the thread without another sync.
+    pub fn abandon(&mut self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+        self.requests = None;
     }
 
     /// Waits until everything written is durable, and ends the thread.
@@ -81,7 +91,12 @@ impl Drop for Syncer {
     }
 }
 
-fn sync_loop(blocks: &dyn BlockStore, inbox: &Receiver<Request>, synced: &watch::Sender<Epoch>, failed: &Mutex<Option<Error>>) {
+fn sync_loop(
+    blocks: &dyn BlockStore,
+    inbox: &Receiver<Request>,
+    synced: &watch::Sender<Epoch>,
+    (failed, abandoned): (&Mutex<Option<Error>>, &AtomicBool),
+) {
     while let Ok(first) = inbox.recv() {
         let mut urgent = first.now;
         let mut requests = vec![first];
@@ -96,6 +111,9 @@ fn sync_loop(blocks: &dyn BlockStore, inbox: &Receiver<Request>, synced: &watch:
             }
         }
         requests.extend(inbox.try_iter());
+        if abandoned.load(Ordering::SeqCst) {
+            return;
+        }
         let outcome = blocks.sync();
         if let Err(error) = &outcome {
             *failed.lock() = Some(error.clone());

@@ -99,6 +99,8 @@ pub struct PlannedView {
     pub logical: LogicalPlan,
     /// No change below its watermarks comes from it any more.
     pub promised: bool,
+    /// The aggregate that refuses late rows, if one does: for an oracle.
+    pub refusal: Option<crate::streaming::Refusal>,
 }
 
 /// INSERT.

@@ -25,3 +25,4 @@ pub use parser::{Statement, parse};
 pub use planner::{Extensions, Planner, Rewrite};
 pub use relation::{RelationId, RelationSource};
 pub use settings::Settings;
+pub use streaming::Refusal;

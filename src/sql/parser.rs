@@ -55,6 +55,34 @@ impl Statement {
         options.find(|o| o.name == name).and_then(|o| o.place)
     }
 
+    /// The name of the object that it defines, if it defines one.
+    #[must_use]
+    pub fn defined_name(&self) -> Option<&str> {
+        match self.ast() {
+            Ast::CreateRelation(relation) => Some(&relation.name.text),
+            Ast::CreateView(view) => Some(&view.name.text),
+            Ast::CreateSink(sink) => Some(&sink.name.text),
+            _ => None,
+        }
+    }
+
+    /// True for a definition that says itself what happens if its name is taken: IF NOT EXISTS, OR REPLACE.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        match self.ast() {
+            Ast::CreateRelation(relation) => relation.if_not_exists,
+            Ast::CreateView(view) => view.if_not_exists || view.or_replace,
+            Ast::CreateSink(sink) => sink.if_not_exists,
+            _ => false,
+        }
+    }
+
+    /// True for INSERT, UPDATE and DELETE.
+    #[must_use]
+    pub fn writes_rows(&self) -> bool {
+        matches!(self.ast(), Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_))
+    }
+
     pub(crate) fn ast(&self) -> &Ast {
         &self.ast
     }

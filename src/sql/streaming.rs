@@ -6,6 +6,7 @@ mod guard;
 mod join;
 mod lower;
 mod optimize;
+mod refusal;
 mod relation;
 mod rows;
 mod window;
@@ -24,6 +25,7 @@ use crate::parser::{Ast, Emit, SinkInput};
 use crate::planner::Planner;
 use crate::{Settings, Statement, views};
 
+pub use refusal::Refusal;
 pub(crate) use explain::{explain, relation_line};
 
 /// The operators that keep `query` up to date. Errors that have no place yet get that of the construct they name.
@@ -31,11 +33,11 @@ pub(crate) fn plan(context: &Context<'_>, statement: &Statement, query: LogicalP
     guard::check(&query, statement)?;
     let logical = optimize::optimize(context.planner, query, &context.text)?;
     guard::check_optimized(&logical, statement)?;
-    let (plan, promised) = lower::lower(context, &logical, matches!(emit, Emit::OnWindowClose(_))).map_err(|error| match (error.place(), emit) {
+    let (plan, promised, refusal) = lower::lower(context, &logical, matches!(emit, Emit::OnWindowClose(_))).map_err(|error| match (error.place(), emit) {
         (None, Emit::OnWindowClose(Some((offset, length)))) if error.message().contains("EMIT ON WINDOW CLOSE") => error.at(offset, length),
         _ => error,
     })?;
-    Ok(PlannedView { plan, logical, promised })
+    Ok(PlannedView { plan, logical, promised, refusal })
 }
 
 /// Plans a definition from the catalog again.

@@ -17,6 +17,11 @@ pub trait Clock: Send + Sync {
     fn is_held(&self) -> bool {
         false
     }
+
+    /// Moves a held clock on; the machine's clock moves by itself.
+    fn advance(&self, micros: Micros) {
+        let _ = micros;
+    }
 }
 
 /// The machine's clock.
@@ -60,11 +65,6 @@ impl HeldClock {
     pub fn at(now: Micros) -> Self {
         Self { now: AtomicI64::new(now), machine: SystemClock::default() }
     }
-
-    /// Moves the clock on by `micros`.
-    pub fn advance(&self, micros: Micros) {
-        self.now.fetch_add(micros, Ordering::SeqCst);
-    }
 }
 
 impl Clock for HeldClock {
@@ -78,5 +78,9 @@ impl Clock for HeldClock {
 
     fn is_held(&self) -> bool {
         true
+    }
+
+    fn advance(&self, micros: Micros) {
+        self.now.fetch_add(micros, Ordering::SeqCst);
     }
 }

@@ -105,6 +105,10 @@ impl OperatorSpec for Aggregate {
         "Aggregate"
     }
 
+    fn closing_column(&self) -> Option<usize> {
+        self.window_key.map(|key| self.groups[key])
+    }
+
     fn describe(&self) -> String {
         let names: Vec<&str> = self.groups.iter().map(|&g| self.input.field(g).name().as_str()).collect();
         let calls: Vec<String> = self.calls.iter().map(ToString::to_string).collect();

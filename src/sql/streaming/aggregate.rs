@@ -12,12 +12,13 @@ use headwater_operators::{Aggregate, AggregateCall, Bound, Edge, Input, Properti
 use headwater_types::{Error, Result};
 
 use super::lower::{Fact, Lowered, Lowering};
+use super::refusal::Refusal;
 
 pub(super) fn aggregate(lowering: &mut Lowering<'_>, node: &AggregateNode, emit: bool) -> Result<Lowered> {
     if let Some(columns) = with_group_columns(node).map_err(|e| lowering.error(e))? {
-        return aggregate_of_columns(lowering, &columns, Arc::new(node.schema.as_arrow().clone()), emit);
+        return aggregate_of_columns(lowering, (node, &columns), emit);
     }
-    aggregate_of_columns(lowering, node, Arc::new(node.schema.as_arrow().clone()), emit)
+    aggregate_of_columns(lowering, (node, node), emit)
 }
 
 /// DISTINCT: groups by all columns, with nothing to compute.
@@ -26,7 +27,7 @@ pub(super) fn distinct(lowering: &mut Lowering<'_>, input: &Arc<LogicalPlan>, em
     let node = AggregateNode::try_new(input.clone(), groups, Vec::new()).map_err(|e| lowering.error(e))?;
     let lowered = lowering.lower(input, false)?;
     let schema = lowered.schema.clone();
-    add(lowering, &node, lowered, schema, emit)
+    add(lowering, (&node, &node), lowered, schema, emit)
 }
 
 /// The same aggregate over a projection that computes the group expressions; none if they are columns already.
@@ -49,9 +50,13 @@ fn with_group_columns(node: &AggregateNode) -> datafusion::common::Result<Option
     Ok(Some(AggregateNode::try_new(Arc::new(input), groups, node.aggr_expr.clone())?))
 }
 
-fn aggregate_of_columns(lowering: &mut Lowering<'_>, node: &AggregateNode, schema: SchemaRef, emit: bool) -> Result<Lowered> {
+/// An aggregate as it was written, and the same over columns.
+type Written<'a> = (&'a AggregateNode, &'a AggregateNode);
+
+fn aggregate_of_columns(lowering: &mut Lowering<'_>, (written, node): Written<'_>, emit: bool) -> Result<Lowered> {
     let input = lowering.lower(&node.input, false)?;
-    add(lowering, node, input, schema, emit)
+    let schema = Arc::new(written.schema.as_arrow().clone());
+    add(lowering, (written, node), input, schema, emit)
 }
 
 /// The group column that closes groups, and with it the one that is the window's end, computed from it.
@@ -76,7 +81,7 @@ fn closing(groups: &[usize], input: &Lowered) -> Closing {
     Closing { key, end: None }
 }
 
-fn add(lowering: &mut Lowering<'_>, node: &AggregateNode, input: Lowered, schema: SchemaRef, emit: bool) -> Result<Lowered> {
+fn add(lowering: &mut Lowering<'_>, (written, node): Written<'_>, input: Lowered, schema: SchemaRef, emit: bool) -> Result<Lowered> {
     let plan_schema = node.input.schema();
     let index = |expr: &Expr| match expr {
         Expr::Column(column) => plan_schema.index_of_column(column).map_err(|e| lowering.error(e)),
@@ -112,6 +117,8 @@ fn add(lowering: &mut Lowering<'_>, node: &AggregateNode, input: Lowered, schema
     let added = lowering.add(Arc::new(spec), vec![input.input], schema.clone(), properties.clone());
     if refuses {
         note_refusing(lowering, added)?;
+        let (original, over_columns) = (written.clone(), node.clone());
+        lowering.refusal = closing.key.map(|key| Refusal { original, over_columns, key, emits_on_close: emit });
     }
     Ok(Lowered { input: added, schema, properties, facts, promised: input.promised || closing.key.is_some() })
 }

@@ -11,6 +11,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use headwater_operators::{Edge, Input, OperatorSpec, Plan, PlanNode, Properties, Windows, checked};
 use headwater_types::{Error, Result};
 
+use super::refusal::Refusal;
 use super::{aggregate, join, relation, rows, window};
 use crate::context::Context;
 use crate::errors::in_text;
@@ -43,18 +44,19 @@ pub(super) struct Lowering<'a> {
     pub context: &'a Context<'a>,
     pub nodes: Vec<PlanNode>,
     pub refusing: Option<usize>,
+    pub refusal: Option<Refusal>,
     origins: Origin,
 }
 
 /// The operators of `logical`; with `emit_on_close` its rows come once, when their window closes. Also whether the root is promised, as [`Lowered`] says.
-pub(super) fn lower(context: &Context<'_>, logical: &LogicalPlan, emit_on_close: bool) -> Result<(Plan, bool)> {
-    let mut lowering = Lowering { context, nodes: Vec::new(), refusing: None, origins: 0 };
+pub(super) fn lower(context: &Context<'_>, logical: &LogicalPlan, emit_on_close: bool) -> Result<(Plan, bool, Option<Refusal>)> {
+    let mut lowering = Lowering { context, nodes: Vec::new(), refusing: None, refusal: None, origins: 0 };
     let root = lowering.lower(logical, emit_on_close)?;
     let promised = root.promised;
     if matches!(root.input, Input::Relation(_)) {
         rows::keep_all(&mut lowering, root)?;
     }
-    Ok((Plan { nodes: lowering.nodes, refusing: lowering.refusing }, promised))
+    Ok((Plan { nodes: lowering.nodes, refusing: lowering.refusing }, promised, lowering.refusal))
 }
 
 impl Lowering<'_> {
