@@ -13,7 +13,7 @@ use crate::beat::{Beat, Verdict, Watch, beat_name};
 use crate::chain::{self, Appended};
 use crate::manifest::FORMAT;
 use crate::renewal::{BootClock, Renewals};
-use crate::upload::Unnamed;
+use crate::unnamed::Unnamed;
 use crate::{Holder, Identity, Incarnation, LocalIdentity, Manifest, ManifestFile, Remote, decide};
 
 /// Who asks for the lease.

@@ -1,5 +1,4 @@
 //! Checkpoints: copies the data directory to an object store and back, and decides which process may write.
-//!
 //! ```text
 //! manifest/<n>.json                 the chain: one object a number, created once, never changed; the highest number is the newest
 //! beat/<fence>.json                 overwritten every few seconds by the holder of the lease
@@ -23,6 +22,7 @@ mod remote;
 mod renewal;
 mod restore;
 mod transfer;
+mod unnamed;
 mod upload;
 
 #[cfg(test)]

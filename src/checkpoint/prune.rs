@@ -9,7 +9,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use crate::remote::{manifest_name, manifest_number};
-use crate::upload::Unnamed;
+use crate::unnamed::Unnamed;
 use crate::{Lease, Manifest, Remote};
 
 /// So many checkpoints keep their data: the newest, and two to fall back on by hand.

@@ -1,6 +1,5 @@
 //! Uploads a checkpoint directory: what the last manifest does not name, then the manifest that names it all.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -21,17 +20,6 @@ use crate::{Lease, Manifest, ManifestFile, OnProgress, Remote};
 
 const ATTEMPTS: u32 = 4;
 
-/// Immutable files that an upload has moved before it failed, by name: the next upload names them without moving them again.
-#[derive(Default)]
-pub(crate) struct Unnamed(HashMap<String, ManifestFile>);
-
-impl Unnamed {
-    /// True if `object` may be named by the next manifest.
-    pub fn holds(&self, object: &str) -> bool {
-        self.0.values().any(|file| file.object == object)
-    }
-}
-
 /// Uploads the files of `directory`, a checkpoint that nobody changes, as the state at the end of `epoch`; returns the new manifest once it
 /// is the newest of the chain. Table and blob files that the last manifest names with the same size are not moved again.
 ///
@@ -47,7 +35,7 @@ pub async fn upload(lease: &Lease, directory: &Path, epoch: Epoch, progress: OnP
     let mut files = Vec::with_capacity(found.len());
     let mut fresh = Vec::new();
     for (name, bytes) in found {
-        let known = head.files.iter().find(|file| file.name == name).or_else(|| unnamed.0.get(&name));
+        let known = head.files.iter().find(|file| file.name == name).or_else(|| unnamed.get(&name));
         match known {
             Some(file) if is_immutable(&name) && file.bytes == bytes => files.push(file.clone()),
             _ => fresh.push((name, bytes)),
@@ -61,7 +49,7 @@ pub async fn upload(lease: &Lease, directory: &Path, epoch: Epoch, progress: OnP
     while let Some(file) = uploads.try_next().await? {
         lease.check()?;
         if is_immutable(&file.name) {
-            unnamed.0.insert(file.name.clone(), file.clone());
+            unnamed.insert(file.clone());
         }
         moved.push(file.object.clone());
         files.push(file);
@@ -70,7 +58,7 @@ pub async fn upload(lease: &Lease, directory: &Path, epoch: Epoch, progress: OnP
     lease.remote().sync(moved).await?;
     files.sort_by(|a, b| a.name.cmp(&b.name));
     let manifest = lease.name_files(epoch, &files).await?;
-    unnamed.0.clear();
+    unnamed.clear();
     Ok(manifest)
 }
 
