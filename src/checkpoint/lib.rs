@@ -1,10 +1,10 @@
 //! Checkpoints: copies the data directory to an object store and back, and decides which process may write.
+//!
 //! ```text
 //! manifest/<n>.json                 the chain: one object a number, created once, never changed; the highest number is the newest
 //! beat/<fence>.json                 overwritten every few seconds by the holder of the lease
 //! data/<fence>/<n>/<file>-<sha256>  files of the data directory, each uploaded once
 //! ```
-//!
 //! The chain of manifests is the lease: whoever creates the next number may write, everybody else has lost.
 //! To open: [`Remote::open`], [`Lease::acquire`], [`Lease::keep_alive`] on a task, [`decide`], then as it says.
 #![deny(unsafe_code)]
