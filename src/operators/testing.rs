@@ -64,7 +64,7 @@ impl Bench {
         self.output_watermarks = self.operator.finish(&step, &mut out)?.watermarks;
         let mut writes = Writes::new();
         self.operator.flush(self.epoch, &mut writes)?;
-        self.store.collect_garbage(&mut writes)?;
+        self.store.collect_garbage(&mut writes);
         self.blocks.write(&writes)?;
         self.emitted = View::new();
         for batch in &out.batches {

@@ -210,7 +210,7 @@ fn run(case: Case, turns: &[Turn]) {
 const PLAIN: Case = Case { groups: &[2], has_window: false, has_end: false, on_close: false, append_only: false };
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn groups_follow_changes(turns in turns()) {

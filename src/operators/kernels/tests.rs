@@ -110,6 +110,8 @@ fn totals(rows: &[Row]) -> Vec<Option<(i64, i64)>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn counts_and_sums_follow_changes(rows in changes()) {
         let totals = totals(&rows);
