@@ -68,3 +68,24 @@ impl Operator for ConstantRows {
         self.emitted.flush(epoch, writes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+
+    use super::*;
+    use crate::testing::{Bench, View, rows_of};
+
+    #[test]
+    fn rows_come_once_and_not_again_after_a_restart() {
+        let rows = RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![1, 2])) as _)]).unwrap();
+        let mut bench = Bench::new(Constant::new(rows), 0);
+        bench.epoch(&[], &[]);
+        assert_eq!(bench.emitted, rows_of(&[["1"], ["2"]]));
+        bench.epoch(&[], &[]);
+        assert_eq!(bench.emitted, View::new());
+        bench.reopen();
+        bench.epoch(&[], &[]);
+        assert_eq!(bench.emitted, View::new());
+    }
+}

@@ -96,3 +96,44 @@ pub(crate) fn turned(changes: &ChangeBatch, before: &[i64]) -> Result<ChangeBatc
     let is_turned = neq(&Int64Array::from(turns.clone()), &Int64Array::new_scalar(0))?;
     ChangeBatch::new(changes.rows().clone(), turns)?.filter(&is_turned)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::RecordBatch;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use headwater_types::ErrorKind;
+
+    use super::*;
+    use crate::testing::{Bench, View, rows_of};
+
+    fn batch(rows: &[(Option<i64>, i64)]) -> (usize, ChangeBatch) {
+        let column = rows.iter().map(|r| r.0).collect::<Int64Array>();
+        let rows_only = RecordBatch::try_new(schema(), vec![Arc::new(column)]).unwrap();
+        (0, ChangeBatch::new(rows_only, rows.iter().map(|r| r.1).collect::<Vec<_>>()).unwrap())
+    }
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]))
+    }
+
+    #[test]
+    fn a_row_comes_with_its_first_copy_and_goes_with_its_last() {
+        let mut bench = Bench::new(Distinct::new(schema()), 1);
+        bench.epoch(&[batch(&[(Some(1), 2), (None, 1)]), batch(&[(Some(2), 1), (None, 1)])], &[]);
+        assert_eq!(bench.view, rows_of(&[["1"], ["2"], ["NULL"]]));
+        bench.reopen();
+        bench.epoch(&[batch(&[(Some(1), -1), (Some(2), -1), (None, 3)])], &[]);
+        assert_eq!(bench.view, rows_of(&[["1"], ["NULL"]]));
+        bench.epoch(&[batch(&[(Some(1), -1), (Some(3), 1), (Some(3), -1)])], &[]);
+        assert_eq!(bench.view, rows_of(&[["NULL"]]));
+        assert_eq!(bench.late, View::new());
+    }
+
+    #[test]
+    fn deleting_what_is_not_there_is_a_bug() {
+        let mut bench = Bench::new(Distinct::new(schema()), 1);
+        assert_eq!(bench.try_epoch(&[batch(&[(Some(1), -1)])], &[]).unwrap_err().kind(), ErrorKind::Bug);
+    }
+}

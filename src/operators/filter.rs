@@ -57,3 +57,27 @@ pub(crate) fn keep_true(batch: &ChangeBatch, keep: &BooleanArray) -> Result<Chan
     let keep = if keep.null_count() > 0 { &prep_null_mask_filter(keep) } else { keep };
     if keep.true_count() == keep.len() { Ok(batch.clone()) } else { batch.filter(keep) }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, RecordBatch};
+    use datafusion::common::ScalarValue;
+    use datafusion::logical_expr::Operator as Symbol;
+    use datafusion::physical_expr::expressions::{binary, col, lit};
+
+    use super::*;
+    use crate::testing::{Bench, rows_of};
+
+    #[test]
+    fn rows_where_the_condition_is_not_true_go() {
+        let rows = RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![Some(0), Some(1), None, Some(5)])) as _)]).unwrap();
+        let schema = rows.schema();
+        let number = |value| lit(ScalarValue::Int64(Some(value)));
+        let quotient = binary(number(10), Symbol::Divide, col("a", &schema).unwrap(), &schema).unwrap();
+        let mut bench = Bench::new(Filter::new(binary(quotient, Symbol::Lt, number(5), &schema).unwrap()), 1);
+        bench.epoch(&[(0, ChangeBatch::insertions(rows))], &[(0, 0, 7)]);
+        assert_eq!(bench.view, rows_of(&[["5"]]));
+        assert_eq!(bench.failed, rows_of(&[["0", "division by zero"]]));
+        assert_eq!(bench.output_watermarks.get(0), Some(7));
+    }
+}

@@ -133,3 +133,64 @@ impl Operator for Hop {
         Ok(Finished { watermarks: self.map_watermarks(&input), due: None })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, TimestampMicrosecondArray};
+    use arrow::datatypes::IntervalMonthDayNano;
+
+    use super::*;
+    use crate::testing::{Bench, rows_of};
+
+    fn input(zone: Option<&str>) -> SchemaRef {
+        let time = DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
+        Arc::new(Schema::new(vec![Field::new("at", time, true), Field::new("id", DataType::Int64, true)]))
+    }
+
+    fn windows(slide: i64, size: i64) -> Windows {
+        let span = |micros: i64| IntervalMonthDayNano::new(0, 0, micros * 1_000);
+        Windows::hop(span(slide), span(size), None).unwrap()
+    }
+
+    fn batch(schema: &SchemaRef, times: &[Option<i64>]) -> (usize, ChangeBatch) {
+        let times = TimestampMicrosecondArray::from(times.to_vec()).with_data_type(schema.field(0).data_type().clone());
+        let ids = Int64Array::from_iter_values(0..times.len() as i64);
+        let weights: Vec<i64> = (0..times.len()).map(|row| if row == 1 { -1 } else { 1 }).collect();
+        (0, ChangeBatch::new(RecordBatch::try_new(schema.clone(), vec![Arc::new(times), Arc::new(ids)]).unwrap(), weights).unwrap())
+    }
+
+    #[test]
+    fn a_row_comes_once_for_each_window_with_its_weight() {
+        let schema = input(Some("UTC"));
+        let hop = Hop::new(&schema, 0, windows(5_000_000, 10_000_000)).unwrap();
+        assert_eq!(hop.schema().field(3).data_type(), schema.field(0).data_type());
+        let mut bench = Bench::new(hop, 1);
+        bench.epoch(&[batch(&schema, &[Some(7_000_000), Some(4_000_000), None, Some(i64::MAX)])], &[]);
+        let (at, before) = ("1970-01-01T00:00:07Z", "1970-01-01T00:00:04Z");
+        let (zero, five, ten, fifteen, minus) =
+            ("1970-01-01T00:00:00Z", "1970-01-01T00:00:05Z", "1970-01-01T00:00:10Z", "1970-01-01T00:00:15Z", "1969-12-31T23:59:55Z");
+        let mut expected = rows_of(&[[at, "0", five, fifteen], [at, "0", zero, ten]]);
+        expected.extend(rows_of(&[[before, "1", zero, ten], [before, "1", minus, five]]).into_keys().map(|row| (row, -1)));
+        assert_eq!(bench.view, expected);
+        let reasons: Vec<String> = bench.failed.keys().map(|row| format!("{}: {}", row[1], row[2])).collect();
+        assert_eq!(reasons, ["3: the window is out of the range of timestamps", "2: the time of the window is NULL"]);
+    }
+
+    #[test]
+    fn tumbling_windows_leave_rows_where_they_are() {
+        let schema = input(None);
+        let mut bench = Bench::new(Hop::new(&schema, 0, windows(10, 10)).unwrap(), 1);
+        bench.epoch(&[batch(&schema, &[Some(-1), Some(20), Some(9)])], &[(0, 0, 25)]);
+        let starts: Vec<(&str, &str)> = bench.view.keys().map(|row| (row[1].as_str(), row[2].as_str())).collect();
+        let expected =
+            [("0", "1969-12-31T23:59:59.999990"), ("2", "1970-01-01T00:00:00"), ("1", "1970-01-01T00:00:00.000020")];
+        assert_eq!(starts, expected);
+        assert_eq!((bench.output_watermarks.get(2), bench.output_watermarks.get(3)), (Some(20), Some(30)));
+    }
+
+    #[test]
+    fn only_timestamps_have_windows() {
+        let error = Hop::new(&input(None), 1, windows(10, 10)).unwrap_err();
+        assert!(error.message().contains("\"id\""));
+    }
+}

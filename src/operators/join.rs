@@ -209,3 +209,113 @@ impl Operator for Joined {
         self.sides.iter().map(|side| side.trace.rows()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use arrow::array::{Int64Array, StringArray};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::logical_expr::Operator as Symbol;
+    use datafusion::physical_expr::expressions::{binary, col};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{Bench, View, add};
+
+    type Row = (Option<i64>, i64);
+
+    fn side(name: &str) -> SchemaRef {
+        let field = |kind: &str, data_type| Field::new(format!("{name}_{kind}"), data_type, true);
+        Arc::new(Schema::new(vec![field("text", DataType::Utf8), field("key", DataType::Int64), field("value", DataType::Int64)]))
+    }
+
+    fn batch(name: &str, rows: &[(Row, i64)]) -> ChangeBatch {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(rows.iter().map(|r| Some(format!("{name}{}", r.0.1))).collect::<StringArray>()),
+            Arc::new(rows.iter().map(|r| r.0.0).collect::<Int64Array>()),
+            Arc::new(rows.iter().map(|r| Some(r.0.1)).collect::<Int64Array>()),
+        ];
+        ChangeBatch::new(RecordBatch::try_new(side(name), columns).unwrap(), rows.iter().map(|r| r.1).collect::<Vec<_>>()).unwrap()
+    }
+
+    fn output() -> SchemaRef {
+        Arc::new(Schema::new(side("l").fields().iter().chain(side("r").fields()).cloned().collect::<Vec<_>>()))
+    }
+
+    fn spec(has_residual: bool) -> Join {
+        let less = || binary(col("l_value", &output()).unwrap(), Symbol::LtEq, col("r_value", &output()).unwrap(), &output()).unwrap();
+        Join::new(side("l"), side("r"), vec![(1, 1)], has_residual.then(less), output()).unwrap()
+    }
+
+    fn recompute(left: &BTreeMap<Row, i64>, right: &BTreeMap<Row, i64>, has_residual: bool) -> View {
+        let mut view = View::new();
+        for (l, l_weight) in left {
+            for (r, r_weight) in right {
+                if l.0.is_some() && l.0 == r.0 && (!has_residual || l.1 <= r.1) {
+                    let (l, r) = (batch("l", &[(*l, 1)]), batch("r", &[(*r, 1)]));
+                    let columns = l.rows().columns().iter().chain(r.rows().columns()).cloned().collect();
+                    let pair = RecordBatch::try_new(output(), columns).unwrap();
+                    add(&mut view, &ChangeBatch::new(pair, vec![l_weight * r_weight]).unwrap());
+                }
+            }
+        }
+        view
+    }
+
+    fn rows() -> impl Strategy<Value = Vec<(Row, bool)>> {
+        prop::collection::vec(((prop::option::weighted(0.9, 0..4_i64), 0..4_i64), prop::bool::weighted(0.3)), 0..10)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn pairs_follow_changes_on_both_sides(epochs in prop::collection::vec((rows(), rows(), any::<bool>()), 1..6), has_residual in any::<bool>()) {
+            let mut bench = Bench::new(spec(has_residual), 2);
+            let mut sides = [BTreeMap::<Row, i64>::new(), BTreeMap::new()];
+            for (left, right, restart) in epochs {
+                let mut input = Vec::new();
+                for (number, (name, rows)) in [("l", left), ("r", right)].into_iter().enumerate() {
+                    for (row, is_deletion) in rows {
+                        let weight = sides[number].entry(row).or_insert(0);
+                        let change = if is_deletion && *weight > 0 { -1 } else { 1 };
+                        *weight += change;
+                        input.push((number, batch(name, &[(row, change)])));
+                    }
+                    sides[number].retain(|_, w| *w != 0);
+                }
+                bench.epoch(&input, &[]);
+                prop_assert_eq!(&bench.view, &recompute(&sides[0], &sides[1], has_residual));
+                if restart {
+                    bench.reopen();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn many_pairs_come_in_batches() {
+        let rows: Vec<(Row, i64)> = (0..200).map(|value| ((Some(1), value), 1)).collect();
+        let mut bench = Bench::new(spec(false), 2);
+        bench.epoch(&[(0, batch("l", &rows)), (1, batch("r", &rows))], &[]);
+        assert_eq!(bench.view.len(), 40_000);
+    }
+
+    #[test]
+    fn only_key_columns_keep_a_watermark() {
+        assert_eq!(spec(false).watermarked(&[1, 2], &[1]), vec![1, 4]);
+        assert_eq!(spec(false).watermarked(&[1], &[2]), Vec::<usize>::new());
+        let mut bench = Bench::new(spec(false), 2);
+        bench.epoch(&[], &[(0, 1, 50), (0, 2, 70), (1, 1, 40)]);
+        assert_eq!((bench.output_watermarks.get(1), bench.output_watermarks.get(4), bench.output_watermarks.get(2)), (Some(40), Some(40), None));
+    }
+
+    #[test]
+    fn a_key_of_the_pairs_is_found() {
+        assert_eq!(spec(false).key(Some(&[0]), Some(&[1])), Some(vec![0]));
+        assert_eq!(spec(false).key(Some(&[1]), Some(&[0])), Some(vec![3]));
+        assert_eq!(spec(false).key(Some(&[0]), Some(&[0])), Some(vec![0, 3]));
+        assert_eq!(spec(false).key(None, Some(&[0])), None);
+    }
+}

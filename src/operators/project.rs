@@ -140,3 +140,77 @@ impl Operator for Project {
         Ok(Finished { watermarks: self.map_watermarks(&input), due: None })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
+    use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, Schema, TimeUnit};
+    use datafusion::common::ScalarValue;
+    use datafusion::config::ConfigOptions;
+    use datafusion::logical_expr::Operator as Symbol;
+    use datafusion::physical_expr::expressions::{binary, col, lit};
+
+    use super::*;
+    use crate::testing::{Bench, rows_of};
+    use crate::{checked, scalar_functions};
+
+    fn input() -> SchemaRef {
+        let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+        Arc::new(Schema::new(vec![Field::new("at", time, true), Field::new("a", DataType::Int64, true), Field::new("b", DataType::Int64, true)]))
+    }
+
+    fn batch(values: &[(i64, i64, i64)]) -> (usize, ChangeBatch) {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(TimestampMicrosecondArray::from_iter_values(values.iter().map(|v| v.1))),
+            Arc::new(Int64Array::from_iter_values(values.iter().map(|v| v.1))),
+            Arc::new(Int64Array::from_iter_values(values.iter().map(|v| v.2))),
+        ];
+        let rows = RecordBatch::try_new(input(), columns).unwrap();
+        (0, ChangeBatch::new(rows, values.iter().map(|v| v.0).collect::<Vec<_>>()).unwrap())
+    }
+
+    fn project(exprs: Vec<Arc<dyn PhysicalExpr>>) -> Project {
+        let field = |(n, e): (usize, &Arc<dyn PhysicalExpr>)| Field::new(format!("c{n}"), e.data_type(&input()).unwrap(), true);
+        let schema = Schema::new(exprs.iter().enumerate().map(field).collect::<Vec<_>>());
+        Project::new(exprs, Arc::new(schema)).unwrap()
+    }
+
+    fn arithmetic(symbol: Symbol) -> Arc<dyn PhysicalExpr> {
+        checked(binary(col("a", &input()).unwrap(), symbol, col("b", &input()).unwrap(), &input()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn failing_rows_are_set_apart_with_their_weight() {
+        let mut bench = Bench::new(project(vec![arithmetic(Symbol::Divide), col("a", &input()).unwrap()]), 1);
+        bench.epoch(&[batch(&[(1, 6, 3), (-1, 7, 0), (2, 8, 2), (1, 9, 0)])], &[]);
+        let mut expected = rows_of(&[["2", "6"], ["4", "8"]]);
+        expected.insert(vec!["4".to_string(), "8".to_string()], 2);
+        assert_eq!(bench.view, expected);
+        let failed: Vec<(&str, &str, i64)> = bench.failed.iter().map(|(row, w)| (row[1].as_str(), row[3].as_str(), *w)).collect();
+        assert_eq!(failed, [("7", "division by zero", -1), ("9", "division by zero", 1)]);
+    }
+
+    #[test]
+    fn integer_arithmetic_does_not_wrap() {
+        let mut bench = Bench::new(project(vec![arithmetic(Symbol::Plus)]), 1);
+        bench.epoch(&[batch(&[(1, i64::MAX, 1), (1, 1, 1)])], &[]);
+        assert_eq!(bench.view, rows_of(&[["2"]]));
+        assert!(bench.failed.keys().all(|row| row[3].starts_with("out of range")), "{:?}", bench.failed);
+        assert_eq!(bench.failed.len(), 1);
+    }
+
+    #[test]
+    fn watermarks_pass_through_columns_and_windows() {
+        let start = scalar_functions().into_iter().find(|f| f.name() == "tumble_start").unwrap();
+        let size = lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, 0, 10_000))));
+        let args = vec![col("at", &input()).unwrap(), size];
+        let start = ScalarFunctionExpr::try_new(start, args, &input(), Arc::new(ConfigOptions::default())).unwrap();
+        let project = project(vec![col("a", &input()).unwrap(), Arc::new(start), col("at", &input()).unwrap(), arithmetic(Symbol::Minus)]);
+        assert_eq!(project.watermarked(&[0]), vec![1, 2]);
+        assert_eq!(project.repeats(), vec![Some(1), None, Some(0), None]);
+        let mut bench = Bench::new(project, 1);
+        bench.epoch(&[], &[(0, 0, 27)]);
+        let watermarks = [0, 1, 2, 3].map(|column| bench.output_watermarks.get(column));
+        assert_eq!(watermarks, [None, Some(20), Some(27), None]);
+    }
+}

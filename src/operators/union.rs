@@ -50,3 +50,19 @@ impl Operator for Union {
         Ok(Finished { watermarks: least.unwrap_or_else(Watermarks::none), due: None })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+
+    #[test]
+    fn the_least_watermark_counts() {
+        let mut bench = Bench::new(Union::new(2), 2);
+        bench.epoch(&[], &[(0, 0, 5), (0, 1, 9)]);
+        assert_eq!(bench.output_watermarks.get(0), None);
+        bench.epoch(&[], &[(1, 0, 7)]);
+        assert_eq!((bench.output_watermarks.get(0), bench.output_watermarks.get(1)), (Some(5), None));
+        assert_eq!(Union::watermarked(&[vec![0, 1], vec![0]]), vec![0]);
+    }
+}

@@ -1,6 +1,8 @@
 //! Our SQL functions, for views and the batch engine alike: window edges, and sums that are exact and checked.
 
 mod aggregates;
+#[cfg(test)]
+mod tests;
 mod tumble;
 
 use std::sync::Arc;
