@@ -19,7 +19,7 @@ pub fn all() -> Registry {
     let mut registry = Registry::default();
     registry.register(Arc::new(Blackhole));
     registry.register(Arc::new(Datagen));
-    registry.register(Arc::new(Kafka));
+    registry.register(Arc::new(Kafka::new()));
     registry.register(Arc::new(Nexmark));
     registry.register(Arc::new(Postgres));
     registry.register(Arc::new(Print));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use headwater_types::{Error, Result};
+use headwater_types::{Error, ErrorKind, Result};
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -80,6 +80,21 @@ impl Asker {
             }
             (_, Some(code)) => Err(Error::external(format!("topic '{topic}' on {}: {code}", self.brokers))),
         }
+    }
+
+    /// As `partitions`, but a topic that is not there is asked for again for two seconds: one that was just made, or a broker that just
+    /// started, may not be known everywhere.
+    pub(super) fn partitions_patiently(&self, topic: &str) -> Result<Vec<i32>> {
+        for _ in 0..4 {
+            match self.partitions(topic) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    // Nothing can come here but complaints.
+                    let _complaint = self.client.poll(Duration::from_millis(500));
+                }
+                outcome => return outcome,
+            }
+        }
+        self.partitions(topic)
     }
 
     /// The offsets of the oldest record and of the next to be committed, of one partition.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use headwater_types::{Clock, Error, ErrorKind, Result};
+use uuid::Uuid;
 
 use super::asker::Asker;
 use super::reader::{Reader, includes};
@@ -17,7 +18,16 @@ use crate::{
 };
 
 /// Topics of Apache Kafka and whatever speaks its protocol.
-pub(crate) struct Kafka;
+pub(crate) struct Kafka {
+    /// Written beside every mark: tells what this process delivered from what another one did.
+    nonce: Uuid,
+}
+
+impl Kafka {
+    pub(crate) fn new() -> Self {
+        Self { nonce: Uuid::new_v4() }
+    }
+}
 
 fn source_name(definition: &SourceDefinition) -> String {
     format!("source '{}'", definition.name)
@@ -94,7 +104,7 @@ impl Connector for Kafka {
 
     fn open_sink(&self, definition: &SinkDefinition) -> Result<Box<dyn Sink>> {
         let settings = Settings::new(&sink_name(definition), &definition.options)?;
-        Ok(Box::new(KafkaSink::new(definition.clone(), settings)))
+        Ok(Box::new(KafkaSink::new(definition.clone(), settings, self.nonce)))
     }
 }
 

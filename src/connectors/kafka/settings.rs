@@ -126,6 +126,8 @@ impl Settings {
                 ("enable.auto.offset.store", "false"),
                 ("enable.partition.eof", "true"),
                 ("auto.offset.reset", "error"),
+                // A reader may be kept waiting as long as the database has no room.
+                ("max.poll.interval.ms", "86400000"),
             ],
         );
         let defaults = [

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use headwater_types::{ChangeBatch, Error, Result};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::settings::Settings;
 use super::writer::Writer;
@@ -26,12 +27,13 @@ enum Call {
 pub(super) struct KafkaSink {
     definition: SinkDefinition,
     settings: Settings,
+    nonce: Uuid,
     thread: Option<(Sender<Call>, JoinHandle<()>)>,
 }
 
 impl KafkaSink {
-    pub(super) fn new(definition: SinkDefinition, settings: Settings) -> Self {
-        Self { definition, settings, thread: None }
+    pub(super) fn new(definition: SinkDefinition, settings: Settings, nonce: Uuid) -> Self {
+        Self { definition, settings, nonce, thread: None }
     }
 
     /// Has the thread, started at the first call, do what `call` makes of the place for the answer.
@@ -40,9 +42,9 @@ impl KafkaSink {
             Some((calls, _)) => calls.clone(),
             None => {
                 let (calls, called) = bounded(1);
-                let (definition, settings) = (self.definition.clone(), self.settings.clone());
+                let (definition, settings, nonce) = (self.definition.clone(), self.settings.clone(), self.nonce);
                 let name = format!("kafka-sink-{}", definition.name);
-                let thread = std::thread::Builder::new().name(name).spawn(move || serve(definition, settings, &called))?;
+                let thread = std::thread::Builder::new().name(name).spawn(move || serve(&definition, &settings, nonce, &called))?;
                 self.thread = Some((calls.clone(), thread));
                 calls
             }
@@ -77,11 +79,11 @@ impl Sink for KafkaSink {
 }
 
 /// Owns the producer until the sink is dropped. A failed writer is thrown away; the next call connects anew.
-fn serve(definition: SinkDefinition, settings: Settings, called: &Receiver<Call>) {
+fn serve(definition: &SinkDefinition, settings: &Settings, nonce: Uuid, called: &Receiver<Call>) {
     let mut writer: Option<Writer> = None;
     let connected = |writer: &mut Option<Writer>| match writer.take() {
         Some(writer) => Ok(writer),
-        None => Writer::connect(&definition, &settings),
+        None => Writer::connect(definition, settings, nonce),
     };
     loop {
         let call = match called.recv_timeout(REMARK_EVERY) {
@@ -89,7 +91,7 @@ fn serve(definition: SinkDefinition, settings: Settings, called: &Receiver<Call>
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 // Failing is no harm: the next delivery tells.
-                writer = writer.take().and_then(|mut w| w.remark().is_ok().then_some(w));
+                writer = writer.take().and_then(|w| w.remark().is_ok().then_some(w));
                 continue;
             }
         };

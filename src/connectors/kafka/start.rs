@@ -18,7 +18,7 @@ pub(super) fn position(offset: i64) -> Position {
 
 /// The first offset to read of every partition that the topic has now.
 pub(super) fn resolve(asker: &Asker, topic: &str, startup: &Startup) -> Result<Positions> {
-    let partitions = asker.partitions(topic)?;
+    let partitions = asker.partitions_patiently(topic)?;
     let at_time = match startup {
         Startup::Timestamp(millis) => asker.offsets_at(topic, &partitions, *millis)?,
         _ => std::collections::BTreeMap::new(),

@@ -5,7 +5,7 @@
 //! this sink left open, so that nothing of it can come later.
 
 use arrow::array::RecordBatch;
-use headwater_types::{ChangeBatch, Epoch, Error, Result};
+use headwater_types::{ChangeBatch, Epoch, Error, ErrorKind, Result};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
@@ -74,16 +74,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Connects, ends transactions that were left open, reads the mark.
-    pub(super) fn connect(definition: &SinkDefinition, settings: &Settings) -> Result<Self> {
-        Self::connect_as(definition, settings, Uuid::new_v4())
-    }
-
-    fn connect_as(definition: &SinkDefinition, settings: &Settings, nonce: Uuid) -> Result<Self> {
+    /// Connects, ends transactions that were left open, reads the mark. `nonce` is that of the process.
+    pub(super) fn connect(definition: &SinkDefinition, settings: &Settings, nonce: Uuid) -> Result<Self> {
         let id = id(definition);
         let asker = Asker::new(&settings.asker(&id))?;
-        asker.partitions(&settings.topic).map_err(|e| match e.kind() {
-            headwater_types::ErrorKind::NotFound => Error::invalid(format!("sink '{}': {}", definition.name, e.message())),
+        asker.partitions_patiently(&settings.topic).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => Error::invalid(format!("sink '{}': {}", definition.name, e.message())),
             _ => e,
         })?;
         let producer = BaseProducer::from_config_and_context(&settings.producer(&id), Complaints::default())
@@ -101,6 +97,7 @@ impl Writer {
         };
         writer.producer.init_transactions(COMMIT_WAIT).map_err(|e| writer.trouble(&e))?;
         writer.committed = writer.read_committed()?;
+        writer.remark()?;
         Ok(writer)
     }
 
@@ -122,26 +119,30 @@ impl Writer {
             return Err(self.moved(delivery.before));
         }
         let before = self.committed;
-        match self.transact(delivery.mark, |writer| writer.send_changes(&delivery.changes)) {
+        match self.transact(self.committed_by_us(delivery.mark), |writer| writer.send_changes(&delivery.changes)) {
             Err(Failure::Fenced(reason)) => self.after_fence(delivery, before, &reason),
             Err(Failure::Other(error)) => Err(error),
             Ok(()) => Ok(self.committed_now(delivery.mark)),
         }
     }
 
-    /// Another producer took our id: a second process of the same sink, or the broker itself after a transaction that ran too long. Taking it
-    /// back once tells which: a mark that is not of our hand means that somebody else delivers.
+    /// Another producer took our id: a second process of the same sink, an earlier connection of ours that was given up, or the broker itself
+    /// after a transaction that ran too long. Taking it back once tells which: a new mark that is not of our hand means that somebody else
+    /// delivers.
     fn after_fence(self, delivery: &Delivery, before: Option<Committed>, reason: &str) -> Result<Self> {
         let (definition, settings, nonce) = (self.definition.clone(), self.settings.clone(), self.nonce);
         drop(self);
-        let writer = Self::connect_as(&definition, &settings, nonce)?;
+        let writer = Self::connect(&definition, &settings, nonce)?;
         match writer.committed {
             Some(committed) if committed.nonce == nonce && committed.mark == delivery.mark => Ok(writer),
-            committed if committed == before => match writer.transact(delivery.mark, |w| w.send_changes(&delivery.changes)) {
-                Ok(()) => Ok(writer.committed_now(delivery.mark)),
-                Err(Failure::Fenced(reason)) => Err(fenced(&definition, &reason)),
-                Err(Failure::Other(error)) => Err(error),
-            },
+            committed if committed == before => {
+                match writer.transact(writer.committed_by_us(delivery.mark), |w| w.send_changes(&delivery.changes)) {
+                    Ok(()) => Ok(writer.committed_now(delivery.mark)),
+                    Err(Failure::Fenced(reason)) => Err(fenced(&definition, &reason)),
+                    Err(Failure::Other(error)) => Err(error),
+                }
+            }
+            Some(committed) if committed.nonce == nonce => Err(writer.moved(delivery.before)),
             _ => Err(fenced(&definition, reason)),
         }
     }
@@ -150,7 +151,7 @@ impl Writer {
     pub(super) fn rewrite(self, rows: &[ChangeBatch], mark: Mark) -> Result<Self> {
         let changes = KeyChanges::new(&self.definition.schema, &self.definition.key, rows)?;
         let stale = self.stale_keys(&changes.upserts)?;
-        let outcome = self.transact(mark, |writer| {
+        let outcome = self.transact(self.committed_by_us(mark), |writer| {
             for key in &stale {
                 writer.send(Some(key), None)?;
             }
@@ -176,23 +177,21 @@ impl Writer {
         Ok(live.into_iter().filter(|key| !keys.contains(key)).collect())
     }
 
-    /// Commits the present mark again.
-    pub(super) fn remark(&mut self) -> Result<()> {
+    /// Commits the present mark again, as it is: brokers forget what a group without members has not committed for long.
+    pub(super) fn remark(&self) -> Result<()> {
         let Some(committed) = self.committed else { return Ok(()) };
-        match self.transact(committed.mark, |_| Ok(())) {
-            Ok(()) => {
-                self.committed = Some(Committed { nonce: self.nonce, ..committed });
-                Ok(())
-            }
-            Err(Failure::Fenced(reason)) => Err(fenced(&self.definition, &reason)),
+        match self.transact(committed, |_| Ok(())) {
+            Ok(()) => Ok(()),
+            // Whoever took over keeps the mark.
+            Err(Failure::Fenced(reason)) => Err(Error::external(format!("sink '{}': {reason}", self.definition.name))),
             Err(Failure::Other(error)) => Err(error),
         }
     }
 
     /// One transaction: what `send` sends, then the mark.
-    fn transact(&self, mark: Mark, send: impl FnOnce(&Self) -> Result<(), Failure>) -> Result<(), Failure> {
+    fn transact(&self, committed: Committed, send: impl FnOnce(&Self) -> Result<(), Failure>) -> Result<(), Failure> {
         self.producer.begin_transaction().map_err(|e| self.failure(&e))?;
-        let outcome = send(self).and_then(|()| self.commit(mark));
+        let outcome = send(self).and_then(|()| self.commit(committed));
         if let Err(Failure::Other(_)) = &outcome {
             // If this fails too, the next producer's `init_transactions` aborts it.
             let _aborted = self.producer.abort_transaction(ANSWER_WAIT);
@@ -200,13 +199,12 @@ impl Writer {
         outcome
     }
 
-    fn commit(&self, mark: Mark) -> Result<(), Failure> {
-        let text = Committed { mark, nonce: self.nonce }.text();
+    fn commit(&self, committed: Committed) -> Result<(), Failure> {
         let mut offsets = TopicPartitionList::new();
-        let epoch = i64::try_from(mark.epoch.0).map_err(|_| Error::limit("epochs beyond 2^63"))?;
+        let epoch = i64::try_from(committed.mark.epoch.0).map_err(|_| Error::limit("epochs beyond 2^63"))?;
         offsets.add_partition_offset(&self.settings.topic, 0, Offset::Offset(epoch)).map_err(|e| self.failure(&e))?;
         if let Some(mut element) = offsets.find_partition(&self.settings.topic, 0) {
-            element.set_metadata(text);
+            element.set_metadata(committed.text());
         }
         self.wait_for_records()?;
         let group = self.asker.group()?;
@@ -305,8 +303,12 @@ impl Writer {
         Ok(())
     }
 
+    fn committed_by_us(&self, mark: Mark) -> Committed {
+        Committed { mark, nonce: self.nonce }
+    }
+
     fn committed_now(mut self, mark: Mark) -> Self {
-        self.committed = Some(Committed { mark, nonce: self.nonce });
+        self.committed = Some(self.committed_by_us(mark));
         self
     }
 

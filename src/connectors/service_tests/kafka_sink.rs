@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::kafka_topic::{Topic, WAIT};
 use super::services::{may_kill, service, services};
-use crate::{Delivery, Encoding, Format, Mark, Options, Sink, SinkDefinition, all};
+use crate::{Delivery, Encoding, Format, Mark, Options, Registry, Sink, SinkDefinition, all};
 
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("k", DataType::Utf8, true), Field::new("v", DataType::Int64, true)]))
@@ -39,8 +39,13 @@ fn definition(topic: &Topic, upsert: bool) -> SinkDefinition {
     }
 }
 
+/// A sink of a process of its own.
 fn open(definition: &SinkDefinition) -> Box<dyn Sink> {
-    let registry = all();
+    open_in(&all(), definition)
+}
+
+/// A sink of the process that `registry` stands for.
+fn open_in(registry: &Registry, definition: &SinkDefinition) -> Box<dyn Sink> {
     let connector = registry.get("kafka").expect("registered");
     connector.check_sink(definition).expect("the options are right");
     connector.open_sink(definition).expect("the options are right")
@@ -103,6 +108,33 @@ async fn of_two_processes_the_first_to_deliver_wins() {
     let error = second.deliver(&delivery(definition.uuid, None, 1, changes(&[("a", 1, 1)]))).await.expect_err("somebody else did");
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
     assert_eq!(topic.read().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_given_up_is_told_by_the_mark() {
+    let Some(service) = service("HEADWATER_KAFKA", "a_delivery_given_up_is_told_by_the_mark").await else { return };
+    let topic = Topic::create(&service.address, 1).await;
+    let (definition, process) = (definition(&topic, false), all());
+    let (mut sink, mut delivered, mut given_up) = (open_in(&process, &definition), 0, 0);
+    for round in 0..60 {
+        let next = delivery(definition.uuid, (delivered > 0).then_some(delivered), delivered + 1, changes(&[("a", 1, 1)]));
+        let outcome = tokio::time::timeout(Duration::from_millis(round * 7 % 30), sink.deliver(&next)).await;
+        match outcome {
+            Ok(Ok(())) => delivered += 1,
+            Ok(Err(error)) => {
+                assert_eq!(error.kind(), ErrorKind::External, "{error}");
+            }
+            Err(_elapsed) => {
+                given_up += 1;
+                sink = open_in(&process, &definition);
+                delivered = sink.mark().await.expect("the mark tells").map_or(0, |m| m.epoch.0);
+            }
+        }
+    }
+    drop(sink);
+    let mark = open(&definition).mark().await.expect("the mark tells").map_or(0, |m| m.epoch.0);
+    assert_eq!(topic.read().len() as u64, mark, "{given_up} given up");
+    assert!(given_up > 0 && mark > 0, "{given_up} given up, {mark} delivered");
 }
 
 #[tokio::test(flavor = "multi_thread")]
