@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::services::{Service, may_kill, service, services};
+use super::services::{Service, may_kill, service, services, skip};
 use crate::{Delivery, Encoding, Format, Mark, Sink, SinkDefinition, all};
 
 /// A schema of the test's own, and a client to look at it.
@@ -269,4 +269,29 @@ async fn a_killed_server_loses_and_repeats_nothing() {
     });
     let count: i64 = again.query_one(&format!("SELECT count(*) FROM {}.t", db.schema), &[]).await.expect("a count").get(0);
     assert_eq!(u64::try_from(count), Ok(delivered));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_proves_who_it_is_where_that_is_asked() {
+    let test = "a_server_proves_who_it_is_where_that_is_asked";
+    let Some(service) = service("HEADWATER_POSTGRES", test).await else { return };
+    let Ok(certificate) = std::env::var("HEADWATER_POSTGRES_CERT") else { return skip(test, "HEADWATER_POSTGRES_CERT is not set") };
+    let db = target(&service, TABLE).await;
+    let attempt = async |mode: &str, root: Option<&str>| {
+        let url = format!("{}?sslmode={mode}", service.address);
+        let mut definition = definition(&url, &db.schema, &pairs(), &[0], Uuid::new_v4());
+        definition.options.extend(root.map(|file| ("ssl.root.cert".to_owned(), file.to_owned())));
+        open(&definition).mark().await.map_err(|e| e.to_string())
+    };
+    assert_eq!(attempt("prefer", None).await, Ok(None));
+    assert_eq!(attempt("require", Some(&certificate)).await, Ok(None));
+    let error = attempt("require", None).await.expect_err("no authority that browsers trust vouches for it");
+    assert!(error.contains("certificate"), "{error}");
+    let error = attempt("require", Some("/no/such/file")).await.expect_err("there is no such file");
+    assert!(error.contains("/no/such/file"), "{error}");
+    let sql = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND application_name = 'headwater'";
+    let mut open_sink = open(&definition(&format!("{}?sslmode=prefer", service.address), &db.schema, &pairs(), &[0], Uuid::new_v4()));
+    open_sink.mark().await.expect("connected");
+    let encrypted: i64 = db.client.query_one(sql, &[]).await.expect("a count").get(0);
+    assert!(encrypted > 0, "prefer takes encryption where it is offered");
 }

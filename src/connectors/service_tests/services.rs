@@ -43,6 +43,6 @@ pub(super) fn services(verb: &str, name: &str) {
 }
 
 /// Past the capture of the test harness: a test that did not run must be seen.
-fn skip(test: &str, why: &str) {
+pub(super) fn skip(test: &str, why: &str) {
     let _unseen = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
