@@ -1,5 +1,6 @@
 //! Cursors over a query or over the changes of a relation, and COPY … TO.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
@@ -10,7 +11,7 @@ use futures::StreamExt;
 use headwater_runtime::EpochChanges;
 use headwater_sql::{CopyFrom, CopyOut, CursorQuery, Target};
 use headwater_types::{ChangeBatch, Error, Result};
-use std::sync::Arc;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::provider::{external, ours};
@@ -24,7 +25,8 @@ pub(crate) struct Cursor {
 }
 
 enum More {
-    Query(SendableRecordBatchStream),
+    /// Behind a lock that nobody waits for, so that a session can be shared between threads.
+    Query(Mutex<SendableRecordBatchStream>),
     Changes(mpsc::Receiver<EpochChanges>),
     Ended,
 }
@@ -61,7 +63,7 @@ impl Cursor {
         while self.ready_rows() < rows {
             match &mut self.more {
                 More::Ended => return Ok(()),
-                More::Query(stream) => match stream.next().await {
+                More::Query(stream) => match stream.get_mut().next().await {
                     Some(batch) => self.ready.push(batch.map_err(ours)?),
                     None => self.more = More::Ended,
                 },
@@ -116,7 +118,7 @@ impl Session {
                 }
                 let cut = self.cut();
                 let stream = self.stream(plan, &cut).await?;
-                Cursor { schema: stream.schema(), ready: Vec::new(), more: More::Query(stream) }
+                Cursor { schema: stream.schema(), ready: Vec::new(), more: More::Query(Mutex::new(stream)) }
             }
             CursorQuery::Subscription(target) => {
                 let (schema, changes) = self.changes_of(&target).await?;

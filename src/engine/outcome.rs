@@ -1,7 +1,12 @@
 //! What a statement gives back.
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
+use futures::TryStreamExt;
+use headwater_types::Result;
+
+use crate::provider::ours;
 
 /// A message that is no error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +23,16 @@ pub struct Rows {
     pub schema: SchemaRef,
     /// The rows, or the first error.
     pub stream: SendableRecordBatchStream,
+}
+
+impl Rows {
+    /// All of them.
+    ///
+    /// # Errors
+    /// The first error of the stream.
+    pub async fn collect(self) -> Result<Vec<RecordBatch>> {
+        self.stream.try_collect().await.map_err(ours)
+    }
 }
 
 /// How a statement exchanges data beside its result.
@@ -50,7 +65,7 @@ impl Outcome {
     }
 
     /// Rows known now.
-    pub(crate) fn batch(tag: &str, batch: arrow::array::RecordBatch) -> Self {
+    pub(crate) fn batch(tag: &str, batch: RecordBatch) -> Self {
         let schema = batch.schema();
         let stream = futures::stream::iter([Ok(batch)]);
         let stream = datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema.clone(), stream);

@@ -346,7 +346,7 @@ impl EpochLoop {
         writes.append(std::mem::take(&mut self.writes));
         let record = EpochRecord { epoch, now: self.now, incarnation: self.setup.incarnation };
         persisted::put(&mut writes, persisted::key("epoch", ""), &record)?;
-        self.store.collect_garbage(&mut writes)?;
+        self.store.collect_garbage(&mut writes);
         Ok(writes)
     }
 
