@@ -1,14 +1,12 @@
 //! Runs test scripts in the public sqllogictest format on a database of their own with a held clock.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
-use futures::TryStreamExt;
 use headwater::{BlockState, Database, MemoryStore, Options, Outcome, Session};
-use headwater_types::{Error, HeldClock, Micros, Result};
+use headwater_types::{Error, HeldClock, Result};
 use libtest_mimic::{Arguments, Conclusion, Trial};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Record, Runner};
 use tokio::sync::Mutex;
@@ -69,14 +67,16 @@ pub async fn run_records(
     Ok(())
 }
 
+/// Where a session stands while its database lives.
+type Place = Mutex<Option<Session>>;
+
 /// The database under a script. It can be killed and opened again on what was committed.
 pub struct ScriptDatabase {
     options: Options,
-    clock: Arc<HeldClock>,
     memory: Option<Arc<MemoryStore>>,
     open: Mutex<Database>,
-    /// Counts the openings, so that a session notices that its database is gone.
-    life: AtomicU64,
+    /// Every session's place, emptied by a kill: a session that lived on would keep the store open.
+    places: Mutex<Vec<Weak<Place>>>,
     /// Sessions inside a transaction block or with an open cursor, which a kill would break.
     busy: AtomicUsize,
 }
@@ -100,11 +100,15 @@ impl ScriptDatabase {
         Self::open(Options::at(data), None).await
     }
 
-    async fn open(options: Options, memory: Option<Arc<MemoryStore>>) -> Result<Arc<Self>> {
+    /// A database with `options`, but on a held clock; `memory` is its block store, if it is one in memory.
+    ///
+    /// # Errors
+    /// Those of opening.
+    pub async fn open(options: Options, memory: Option<Arc<MemoryStore>>) -> Result<Arc<Self>> {
         let clock = Arc::new(HeldClock::at(HeldClock::TEST_START));
-        let options = Options { clock: clock.clone(), ..options };
+        let options = Options { clock, ..options };
         let open = Mutex::new(Database::open(options.clone()).await?);
-        Ok(Arc::new(Self { options, clock, memory, open, life: AtomicU64::new(0), busy: AtomicUsize::new(0) }))
+        Ok(Arc::new(Self { options, memory, open, places: Mutex::default(), busy: AtomicUsize::new(0) }))
     }
 
     /// A session of the database as it is open now.
@@ -123,28 +127,33 @@ impl ScriptDatabase {
         self.busy.load(Ordering::SeqCst) > 0
     }
 
-    /// Kills the database, loses what was not synced, and opens it again.
+    /// Kills the database, loses what was not synced as a power failure would, and opens it again.
     ///
     /// # Errors
     /// Those of opening.
     pub async fn crash(&self) -> Result<()> {
+        self.reopen(true).await
+    }
+
+    /// Kills the database, the machine running on, and opens it again.
+    ///
+    /// # Errors
+    /// Those of opening.
+    pub async fn kill(&self) -> Result<()> {
+        self.reopen(false).await
+    }
+
+    async fn reopen(&self, power_lost: bool) -> Result<()> {
         let mut open = self.open.lock().await;
+        for place in self.places.lock().await.drain(..).filter_map(|place| place.upgrade()) {
+            place.lock().await.take();
+        }
         open.abandon().await;
-        if let Some(memory) = &self.memory {
+        if let (Some(memory), true) = (&self.memory, power_lost) {
             memory.crash();
         }
         *open = Database::open(self.options.clone()).await?;
-        self.life.fetch_add(1, Ordering::SeqCst);
         Ok(())
-    }
-
-    /// Moves the held clock on and makes an epoch at its new time.
-    ///
-    /// # Errors
-    /// Those of `FLUSH`.
-    pub async fn advance(&self, micros: Micros) -> Result<()> {
-        self.clock.advance(micros);
-        self.session().await.execute("FLUSH").await.map(drop)
     }
 
     /// Closes the database in good order.
@@ -156,37 +165,15 @@ impl ScriptDatabase {
     }
 }
 
-/// A statement that only the runner knows.
-#[derive(Debug, PartialEq, Eq)]
-enum TestStatement {
-    AdvanceClock(Micros),
-    Crash,
-}
-
-impl TestStatement {
-    /// `ADVANCE CLOCK INTERVAL '…'` or `CRASH`; none for SQL.
-    fn parse(sql: &str) -> Result<Option<Self>> {
-        let words: Vec<String> = sql.trim().trim_end_matches(';').split_whitespace().map(str::to_ascii_uppercase).collect();
-        match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            ["CRASH"] => Ok(Some(Self::Crash)),
-            ["ADVANCE", "CLOCK", "INTERVAL", ..] => {
-                let quoted = sql.split('\'').nth(1).ok_or_else(|| Error::invalid("ADVANCE CLOCK INTERVAL wants an interval in quotes"))?;
-                let interval = parse_interval_month_day_nano(quoted)?;
-                if interval.months != 0 {
-                    return Err(Error::invalid("ADVANCE CLOCK takes days and smaller units: months differ in length"));
-                }
-                Ok(Some(Self::AdvanceClock(i64::from(interval.days) * 86_400_000_000 + interval.nanoseconds / 1_000)))
-            }
-            _ => Ok(None),
-        }
-    }
+/// True for `CRASH`, the one statement that the database cannot run itself.
+fn is_crash(sql: &str) -> bool {
+    sql.trim().trim_end_matches(';').trim_end().eq_ignore_ascii_case("CRASH")
 }
 
 /// A session of a script: goes on in a new session of the reopened database after a kill, with its settings made again.
 pub struct ScriptSession {
     database: Arc<ScriptDatabase>,
-    session: Session,
-    life: u64,
+    place: Arc<Place>,
     settings: Vec<String>,
     cursors: usize,
     busy: bool,
@@ -194,23 +181,21 @@ pub struct ScriptSession {
 
 impl ScriptSession {
     async fn open(database: Arc<ScriptDatabase>) -> Result<Self> {
-        let life = database.life.load(Ordering::SeqCst);
-        let session = database.session().await;
-        Ok(Self { database, session, life, settings: Vec::new(), cursors: 0, busy: false })
+        Ok(Self { database, place: Arc::default(), settings: Vec::new(), cursors: 0, busy: false })
     }
 
-    /// Moves to the reopened database if there was a kill.
-    async fn follow(&mut self) -> Result<()> {
-        let life = self.database.life.load(Ordering::SeqCst);
-        if life != self.life {
-            self.session = self.database.session().await;
-            self.life = life;
-            self.cursors = 0;
-            for setting in &self.settings {
-                self.session.execute(setting).await?;
-            }
+    /// The session: a new one, with its settings made again, at the beginning and after a kill.
+    async fn session(&mut self) -> Result<Session> {
+        if let Some(session) = self.place.lock().await.take() {
+            return Ok(session);
         }
-        Ok(())
+        let mut session = self.database.session().await;
+        for setting in &self.settings {
+            session.execute(setting).await?;
+        }
+        self.cursors = 0;
+        self.database.places.lock().await.push(Arc::downgrade(&self.place));
+        Ok(session)
     }
 
     /// Keeps what must be made again after a kill, and what forbids one.
@@ -224,24 +209,32 @@ impl ScriptSession {
         }
     }
 
-    fn note_busy(&mut self) {
-        let busy = self.cursors > 0 || self.session.block_state() != BlockState::Idle;
+    fn note_busy(&mut self, block: BlockState) {
+        let busy = self.cursors > 0 || block != BlockState::Idle;
         if busy != self.busy {
-            if busy { self.database.busy.fetch_add(1, Ordering::SeqCst) } else { self.database.busy.fetch_sub(1, Ordering::SeqCst) };
+            if busy {
+                self.database.busy.fetch_add(1, Ordering::SeqCst)
+            } else {
+                self.database.busy.fetch_sub(1, Ordering::SeqCst)
+            };
             self.busy = busy;
         }
     }
 
     async fn sql(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>> {
-        let outcomes = self.session.execute(sql).await;
+        let mut session = self.session().await?;
+        let outcomes = session.execute(sql).await;
         if outcomes.is_ok() {
             self.note(sql);
         }
-        self.note_busy();
-        match outcomes?.into_iter().next() {
-            Some(outcome) => printed(outcome).await,
-            None => Ok(DBOutput::StatementComplete(0)),
-        }
+        let result = match outcomes.map(|all| all.into_iter().next()) {
+            Ok(Some(outcome)) => printed(outcome).await,
+            Ok(None) => Ok(DBOutput::StatementComplete(0)),
+            Err(error) => Err(error),
+        };
+        self.note_busy(session.block_state());
+        *self.place.lock().await = Some(session);
+        result
     }
 }
 
@@ -249,15 +242,15 @@ impl ScriptSession {
 async fn printed(outcome: Outcome) -> Result<DBOutput<DefaultColumnType>> {
     let count = outcome.tag.rsplit(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
     let Some(rows) = outcome.rows else { return Ok(DBOutput::StatementComplete(count)) };
-    let batches: Vec<_> = rows.stream.try_collect().await.map_err(headwater::query_error)?;
+    let columns = rows.schema.fields().len();
     let mut lines = Vec::new();
-    for batch in &batches {
+    for batch in &rows.collect().await? {
         lines.extend(headwater_pgwire::text_rows(batch)?.into_iter().map(|row| row.into_iter().map(shown).collect()));
     }
     if lines.is_empty() {
         return Ok(DBOutput::StatementComplete(0));
     }
-    Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any; rows.schema.fields().len()], rows: lines })
+    Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any; columns], rows: lines })
 }
 
 /// NULL and the empty string have names in scripts.
@@ -275,14 +268,10 @@ impl AsyncDB for ScriptSession {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>> {
-        match TestStatement::parse(sql)? {
-            Some(TestStatement::AdvanceClock(micros)) => self.database.advance(micros).await?,
-            Some(TestStatement::Crash) => self.database.crash().await?,
-            None => {
-                self.follow().await?;
-                return self.sql(sql).await;
-            }
+        if !is_crash(sql) {
+            return self.sql(sql).await;
         }
+        self.database.crash().await?;
         Ok(DBOutput::StatementComplete(0))
     }
 
@@ -311,12 +300,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn test_statements_are_told_from_sql() {
-        assert_eq!(TestStatement::parse("crash;").unwrap(), Some(TestStatement::Crash));
-        assert_eq!(TestStatement::parse("ADVANCE CLOCK INTERVAL '1 minute'").unwrap(), Some(TestStatement::AdvanceClock(60_000_000)));
-        assert_eq!(TestStatement::parse("advance clock interval '2 days 500 milliseconds'").unwrap(), Some(TestStatement::AdvanceClock(172_800_500_000)));
-        assert_eq!(TestStatement::parse("SELECT 1").unwrap(), None);
-        assert!(TestStatement::parse("ADVANCE CLOCK INTERVAL '1 month'").is_err());
+    fn a_crash_is_told_from_sql() {
+        assert!(is_crash("crash ;") && is_crash("CRASH"));
+        assert!(!is_crash("SELECT crash") && !is_crash("CRASH NOW"));
     }
 
     #[test]

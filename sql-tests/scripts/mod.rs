@@ -1,0 +1,108 @@
+//! The scripts of `slt/`, each run in every way that must give the same answers.
+
+mod recut;
+pub(crate) mod views;
+
+use std::path::{Path, PathBuf};
+
+use headwater_cli::slt::{self, ScriptDatabase, ScriptRecord};
+use libtest_mimic::Trial;
+
+/// A way of running a script.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// As it is written.
+    AsIs,
+    /// Killed and opened again after every statement outside of a transaction block.
+    Reopened,
+    /// Each INSERT of several rows split into one a row: more epochs.
+    Split,
+    /// Neighbouring INSERTs into the same table merged: fewer epochs.
+    Merged,
+    /// Every materialized view compared with its query run as a batch, after every statement.
+    Oracle,
+}
+
+const WAYS: [Way; 5] = [Way::AsIs, Way::Reopened, Way::Split, Way::Merged, Way::Oracle];
+
+/// One test for each script and way.
+pub fn trials() -> Vec<Trial> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("slt");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    files.sort();
+    let mut trials = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&root).expect("found under the root").with_extension("").display().to_string();
+        for way in WAYS {
+            let file = file.clone();
+            let title = format!("{}::{name}", format!("{way:?}").to_lowercase());
+            trials.push(Trial::test(title, move || run(&file, way).map_err(|message| message.into())));
+        }
+    }
+    trials
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("the scripts are there").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|e| e == "slt") {
+            files.push(path);
+        }
+    }
+}
+
+fn run(file: &Path, way: Way) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let records = slt::read(file)?;
+        match way {
+            Way::AsIs => as_is(records).await,
+            Way::Reopened => reopened(file, records).await,
+            Way::Split => as_is(recut::split(records)).await,
+            Way::Merged => as_is(recut::merge(records)).await,
+            Way::Oracle => compared(records).await,
+        }
+    })
+}
+
+async fn as_is(records: Vec<ScriptRecord>) -> Result<(), String> {
+    let database = ScriptDatabase::in_memory().await.map_err(|e| e.to_string())?;
+    slt::run_records(&database, records, async |_| Ok(())).await?;
+    database.close().await.map_err(|e| e.to_string())
+}
+
+/// Every tenth file on RocksDB, the others in memory, where unsynced writes are lost at each kill.
+async fn reopened(file: &Path, records: Vec<ScriptRecord>) -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let on_disk = file.display().to_string().bytes().map(usize::from).sum::<usize>() % 10 == 0;
+    let database = if on_disk { ScriptDatabase::at(&folder.path().join("data")).await } else { ScriptDatabase::in_memory().await };
+    let database = database.map_err(|e| e.to_string())?;
+    let reopen = async |record: &ScriptRecord| match record {
+        ScriptRecord::Statement { loc, .. } | ScriptRecord::Query { loc, .. } if !database.is_busy() => {
+            database.crash().await.map_err(|e| format!("opening again after {loc}: {e}"))
+        }
+        _ => Ok(()),
+    };
+    slt::run_records(&database, records, reopen).await?;
+    database.close().await.map_err(|e| e.to_string())
+}
+
+async fn compared(records: Vec<ScriptRecord>) -> Result<(), String> {
+    let database = ScriptDatabase::in_memory().await.map_err(|e| e.to_string())?;
+    let mut views = views::Views::default();
+    let compare = async |record: &ScriptRecord| match record {
+        ScriptRecord::Statement { loc, sql, .. } => {
+            views.note(sql);
+            if database.is_busy() {
+                return Ok(());
+            }
+            views.compare(&mut database.session().await).await.map_err(|e| format!("{e}\nafter {loc}"))
+        }
+        _ => Ok(()),
+    };
+    slt::run_records(&database, records, compare).await?;
+    database.close().await.map_err(|e| e.to_string())
+}
