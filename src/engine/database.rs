@@ -160,6 +160,16 @@ impl Database {
         }
     }
 
+    /// Returns when the database has ended by itself, with the reason: a failed disk, a lost lease, a bug.
+    ///
+    /// # Errors
+    /// Always: the reason.
+    pub async fn ended(&self) -> Result<()> {
+        let mut synced = self.shared.runtime.synced();
+        while synced.changed().await.is_ok() {}
+        Err(self.shared.runtime.died().unwrap_or_else(|| Error::cancelled("the database is shut down")))
+    }
+
     /// The names of the materialized views and tables, in the order they were made.
     #[must_use]
     pub fn relations(&self) -> Vec<String> {

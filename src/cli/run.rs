@@ -1,0 +1,65 @@
+//! `headwater run`: a script from its first statement to the end of its bounded sources.
+
+use std::process::ExitCode;
+
+use headwater::{Database, Error, Result};
+
+use crate::{RunArguments, progress, serve, show};
+
+/// Runs the command.
+#[must_use]
+pub fn main(arguments: &RunArguments) -> ExitCode {
+    let text = match serve::read_script(&arguments.script) {
+        Ok(text) => text,
+        Err(error) => return serve::failed(&error, None),
+    };
+    match serve::on_tokio(run(arguments, &text)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => serve::failed(&error, Some(&text)),
+    }
+}
+
+async fn run(arguments: &RunArguments, text: &str) -> Result<()> {
+    let database = Database::open(arguments.storage.options()).await?;
+    let outcome = until_end(&database, arguments, text).await;
+    let summary = match &outcome {
+        Ok(()) => summary(&database, arguments.rows).await,
+        Err(_) => Ok(()),
+    };
+    let closed = database.close().await;
+    outcome.and(summary).and(closed)
+}
+
+/// The script, then the end of its sources; Ctrl-C ends it earlier and is no error.
+async fn until_end(database: &Database, arguments: &RunArguments, text: &str) -> Result<()> {
+    let work = async {
+        let mut session = database.session();
+        session.run_script(text, |statement, outcome| show::outcome(statement, &outcome)).await?;
+        database.finished().await
+    };
+    tokio::select! {
+        outcome = work => outcome,
+        outcome = serve::listen(database, arguments.listen) => outcome,
+        () = progress::show(database.clone()) => Err(Error::cancelled("the database has ended")),
+        stopped = serve::stop_signal() => stopped.map(|signal| show::note(&format!("\n{signal}: stopping after the last epoch"))),
+    }
+}
+
+/// The first rows of every view and table, and what came late or failed.
+async fn summary(database: &Database, rows_max: usize) -> Result<()> {
+    let status = database.status().await?;
+    show::note(&format!("\n{}", progress::line(&status, 0.0)));
+    let mut session = database.session();
+    for name in database.relations() {
+        let batches = session.query(&format!("SELECT * FROM \"{}\" LIMIT {}", name.replace('"', "\"\""), rows_max + 1)).await?;
+        let Some(first) = batches.first() else { continue };
+        let mut rows = Vec::new();
+        for batch in &batches {
+            rows.extend(headwater_pgwire::text_rows(batch)?);
+        }
+        let more = rows.len() > rows_max;
+        rows.truncate(rows_max);
+        show::rows(&name, &show::columns(first), &rows, more);
+    }
+    Ok(())
+}
