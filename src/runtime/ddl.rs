@@ -29,7 +29,7 @@ impl EpochLoop {
         self.wanted = true;
         let epoch = self.epoch.next();
         self.on_durable.push(Box::new(move |synced| answer(reply, synced.map(|()| epoch))));
-        self.step(None)
+        self.step(crate::gather::Wake::Due)
     }
 
     /// Everything that was there at the last commit.

@@ -16,7 +16,6 @@ use crate::feed::{Feed, FeedId};
 use crate::gather::Wake;
 use crate::graph::{FailureRecord, RunningView};
 use crate::persisted::{self, EpochRecord};
-use crate::reader::Message;
 use crate::sinks::RunningSink;
 use crate::sources::RunningSource;
 use crate::sync::{Syncer, Waiter};
@@ -147,11 +146,11 @@ impl EpochLoop {
             self.open_due_feeds();
             match self.wait(self.sleep())? {
                 Wake::Command(command) => self.handle(command)?,
-                Wake::Message(feed, message) => self.step(Some((feed, message)))?,
+                message @ Wake::Message(..) => self.step(message)?,
                 Wake::Due => {
                     self.disk.check(&self.clock);
                     if self.is_due() {
-                        self.step(None)?;
+                        self.step(Wake::Due)?;
                     }
                 }
             }
@@ -171,13 +170,10 @@ impl EpochLoop {
             Command::Create { object, catalog, reply } => self.create(object, catalog, reply),
             Command::Drop { objects, catalog, reply } => self.drop_objects(&objects, catalog, reply),
             Command::Catalog { catalog, reply } => self.commit_catalog(catalog, reply),
-            Command::Write { .. } => {
-                self.deferred_write(command);
-                self.step(None)
-            }
+            Command::Write { .. } => self.step(Wake::Command(command)),
             Command::Flush { only, reply } => {
                 self.start_flush(only, reply);
-                self.step(None)
+                self.step(Wake::Due)
             }
             Command::Hold(held) => {
                 self.held = held;
@@ -185,7 +181,7 @@ impl EpochLoop {
             }
             Command::Subscribe { relation, reply } => {
                 self.subscribe(relation, reply);
-                self.step(None)
+                self.step(Wake::Due)
             }
             Command::Outbox { ask, reply } => {
                 answer(reply, self.outbox(&ask));
@@ -224,8 +220,8 @@ impl EpochLoop {
         }
     }
 
-    /// One epoch, if there is anything to make it of.
-    pub(crate) fn step(&mut self, first: Option<(FeedId, Message)>) -> Result<()> {
+    /// One epoch, if there is anything to make it of; `first` is what woke the loop.
+    pub(crate) fn step(&mut self, first: Wake) -> Result<()> {
         let epoch = self.epoch.next();
         self.now = self.now.max(self.clock.now());
         let due = self.is_due();
@@ -429,11 +425,6 @@ impl EpochLoop {
             let message = format!("its state takes {} MiB, all views together {} MiB of {} MiB", bytes >> 20, total >> 20, limit >> 20);
             self.set_aside(id, Error::limit(message).with_hint("raise the memory limit, or bound the view's state with windows"));
         }
-    }
-
-    /// A write joins the next epoch.
-    fn deferred_write(&mut self, command: Command) {
-        self.deferred.push_front(command);
     }
 
     /// Applies a write; its writer is told once the epoch is durable. True if anything changed.

@@ -71,11 +71,13 @@ impl EpochLoop {
     }
 
     /// Takes what is ready until nothing is, or the epoch is full.
-    pub(crate) fn gather(&mut self, first: Option<(FeedId, Message)>, epoch: Epoch) -> Result<Gathered> {
+    pub(crate) fn gather(&mut self, first: Wake, epoch: Epoch) -> Result<Gathered> {
         let mut gathered = Gathered::default();
         let start = self.clock.elapsed();
-        if let Some((feed, message)) = first {
-            self.take(feed, message, &mut gathered)?;
+        match first {
+            Wake::Message(feed, message) => self.take(feed, message, &mut gathered)?,
+            Wake::Command(command) => drop(self.take_command(command, epoch, &mut gathered)),
+            Wake::Due => {}
         }
         loop {
             let full = gathered.rows >= EPOCH_ROWS_MAX || gathered.bytes >= EPOCH_BYTES_MAX;
