@@ -4,6 +4,7 @@
 mod blackhole;
 mod connector;
 mod definition;
+mod file;
 mod format;
 mod generator;
 mod kafka;

@@ -7,6 +7,7 @@ use headwater_types::{Error, Result};
 
 use crate::Connector;
 use crate::blackhole::Blackhole;
+use crate::file::File;
 use crate::generator::{Datagen, Nexmark};
 use crate::kafka::Kafka;
 use crate::options::nearest;
@@ -19,6 +20,7 @@ pub fn all() -> Registry {
     let mut registry = Registry::default();
     registry.register(Arc::new(Blackhole));
     registry.register(Arc::new(Datagen));
+    registry.register(Arc::new(File));
     registry.register(Arc::new(Kafka::new()));
     registry.register(Arc::new(Nexmark));
     registry.register(Arc::new(Postgres));

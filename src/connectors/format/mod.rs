@@ -11,6 +11,7 @@ mod scan;
 mod text;
 mod time;
 
+pub(crate) use csv::trim_line_end;
 pub(crate) use decoder::{Decoder, IncludeValue};
 pub(crate) use interval::duration_micros;
 pub(crate) use json_encoder::JsonEncoder;

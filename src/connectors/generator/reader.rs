@@ -188,6 +188,7 @@ impl Reader {
 impl Source for Reader {
     fn poll(&mut self, wait: Duration, events: &mut Vec<SourceEvent>) -> Result<()> {
         if self.is_finished {
+            self.answer_flushes(events);
             pause(wait);
             return Ok(());
         }
