@@ -40,13 +40,14 @@ pub(crate) enum KeyIndex {
 }
 
 impl KeyIndex {
-    pub(crate) fn new(schema: &SchemaRef) -> Result<KeyIndex> {
+    /// An index with room for `keys_expected` keys.
+    pub(crate) fn new(schema: &SchemaRef, keys_expected: usize) -> Result<KeyIndex> {
         let types: Vec<DataType> = schema.fields().iter().map(|f| f.data_type().clone()).collect();
         Ok(match &types[..] {
             [] => KeyIndex::Single(false),
-            [a] if is_word(a) => KeyIndex::Word(WordIndex::new([a.clone()])),
-            [a, b] if is_word(a) && is_word(b) => KeyIndex::TwoWords(WordIndex::new([a.clone(), b.clone()])),
-            _ => KeyIndex::Bytes(Box::new(ByteIndex::new(types)?)),
+            [a] if is_word(a) => KeyIndex::Word(WordIndex::new([a.clone()], keys_expected)),
+            [a, b] if is_word(a) && is_word(b) => KeyIndex::TwoWords(WordIndex::new([a.clone(), b.clone()], keys_expected)),
+            _ => KeyIndex::Bytes(Box::new(ByteIndex::new(types, keys_expected)?)),
         })
     }
 
@@ -135,14 +136,14 @@ pub(crate) struct WordIndex<const N: usize> {
 }
 
 impl<const N: usize> WordIndex<N> {
-    fn new(types: [DataType; N]) -> Self {
+    fn new(types: [DataType; N], keys_expected: usize) -> Self {
         Self {
             types,
             hasher: FixedState::default(),
-            table: HashTable::new(),
+            table: HashTable::with_capacity(keys_expected),
             null_table: HashTable::new(),
-            keys: Vec::new(),
-            nulls: Vec::new(),
+            keys: Vec::with_capacity(keys_expected),
+            nulls: Vec::with_capacity(keys_expected),
             words: Vec::new(),
         }
     }
@@ -301,15 +302,15 @@ struct Span {
 const DEAD_BYTES_MIN: usize = 1 << 20;
 
 impl ByteIndex {
-    fn new(types: Vec<DataType>) -> Result<Self> {
+    fn new(types: Vec<DataType>, keys_expected: usize) -> Result<Self> {
         let converter = RowConverter::new(types.into_iter().map(SortField::new).collect())?;
         let rows = converter.empty_rows(0, 0);
         Ok(Self {
             converter,
             hasher: FixedState::default(),
-            table: HashTable::new(),
+            table: HashTable::with_capacity(keys_expected),
             arena: Vec::new(),
-            keys: Vec::new(),
+            keys: Vec::with_capacity(keys_expected),
             dead_bytes: 0,
             rows,
         })

@@ -67,6 +67,8 @@ pub struct ResidentTable<S: StateColumns> {
     schema: SchemaRef,
     new: Box<dyn Fn() -> S + Send>,
     partitions: BTreeMap<i64, Partition<S>>,
+    /// Groups of the partition that was dropped last: the next one will hardly be smaller, and growing a table means hashing it again.
+    groups_expected: usize,
     /// Partitions dropped since the last flush, and how many blocks their logs have.
     dropped: Vec<(i64, u32)>,
     encoder: BlockEncoder,
@@ -106,7 +108,7 @@ impl<S: StateColumns> ResidentTable<S> {
         let keys: Vec<usize> = (0..key_schema.fields().len()).collect();
         let stored = TableSchema::open(store, id, TableKind::Resident, &schema, &keys)?;
         let (partitions, dropped, encoder) = (BTreeMap::new(), Vec::new(), BlockEncoder::new()?);
-        let mut table = Self { table: id, stored, key_schema, schema, new, partitions, dropped, encoder };
+        let mut table = Self { table: id, stored, key_schema, schema, new, partitions, groups_expected: 0, dropped, encoder };
         store.blocks().scan(Family::Blocks, &table_bytes(id), &mut |key, value| {
             let (partition, number) = parse_partition_key(key)?;
             let place = || format!("block {number} of partition {partition} of table {} of object {}", id.number, id.object);
@@ -145,7 +147,7 @@ impl<S: StateColumns> ResidentTable<S> {
         use std::collections::btree_map::Entry;
         match self.partitions.entry(partition) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => Ok(entry.insert(Partition::new(KeyIndex::new(&self.key_schema)?, (self.new)()))),
+            Entry::Vacant(entry) => Ok(entry.insert(Partition::new(KeyIndex::new(&self.key_schema, self.groups_expected)?, (self.new)()))),
         }
     }
 
@@ -219,9 +221,9 @@ impl<S: StateColumns> ResidentTable<S> {
 
     /// The partition is gone with all its groups.
     pub fn drop_partition(&mut self, partition: i64) {
-        if let Some(entry) = self.partitions.remove(&partition)
-            && entry.log_blocks > 0
-        {
+        let Some(entry) = self.partitions.remove(&partition) else { return };
+        self.groups_expected = entry.live;
+        if entry.log_blocks > 0 {
             self.dropped.push((partition, entry.log_blocks));
         }
     }

@@ -111,6 +111,8 @@ enum Step {
     Drop(i64),
     Flush,
     Reopen,
+    Sync,
+    LosePower,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -121,6 +123,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => partition().prop_map(Step::Drop),
         6 => Just(Step::Flush),
         2 => Just(Step::Reopen),
+        1 => Just(Step::Sync),
+        1 => Just(Step::LosePower),
     ]
 }
 
@@ -137,13 +141,23 @@ struct Play {
     table: Option<ResidentTable<Sums>>,
     model: Model,
     written: Model,
+    synced: Model,
+    on_disk: bool,
     touched: BTreeSet<(i64, i64)>,
 }
 
 impl Play {
     fn new(kind: Keys, on_disk: bool) -> Play {
-        let mut play =
-            Play { base: Base::new(on_disk), kind, table: None, model: Model::new(), written: Model::new(), touched: BTreeSet::new() };
+        let mut play = Play {
+            base: Base::new(on_disk),
+            kind,
+            table: None,
+            model: Model::new(),
+            written: Model::new(),
+            synced: Model::new(),
+            on_disk,
+            touched: BTreeSet::new(),
+        };
         play.open();
         play
     }
@@ -214,6 +228,18 @@ impl Play {
                 self.base.reopen();
                 self.open();
                 self.model = self.written.clone();
+                self.touched.clear();
+            }
+            Step::Sync => {
+                self.base.sync();
+                self.synced = self.written.clone();
+            }
+            Step::LosePower if self.on_disk => {}
+            Step::LosePower => {
+                self.table = None;
+                self.base.lose_power();
+                self.open();
+                (self.model, self.written) = (self.synced.clone(), self.synced.clone());
                 self.touched.clear();
             }
         }

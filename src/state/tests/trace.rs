@@ -5,9 +5,12 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use arrow::array::{AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondType};
 use headwater_state::{End, TableId, Trace};
-use headwater_types::ObjectId;
+use headwater_types::{ChangeBatch, ObjectId};
 use proptest::prelude::*;
 use support::{Base, Row, changes, keys, read_changes, read_rows, rows, schema};
 
@@ -16,6 +19,8 @@ enum Step {
     Insert(Vec<(Row, i64)>),
     Flush,
     Reopen,
+    Sync,
+    LosePower,
     Check,
 }
 
@@ -28,6 +33,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => prop::collection::vec((row(), -2i64..3), 0..20).prop_map(Step::Insert),
         6 => Just(Step::Flush),
         1 => Just(Step::Reopen),
+        1 => Just(Step::Sync),
+        1 => Just(Step::LosePower),
         3 => Just(Step::Check),
     ]
 }
@@ -78,7 +85,7 @@ fn play(steps: Vec<Step>, on_disk: bool) {
     let mut base = Base::new(on_disk);
     let id = TableId::new(ObjectId(5), 2);
     let mut trace = Trace::open(base.store(), id, schema(), &[0]).unwrap();
-    let (mut written, mut model) = (Model::new(), Model::new());
+    let (mut synced, mut written, mut model) = (Model::new(), Model::new(), Model::new());
     for step in steps {
         match step {
             Step::Insert(new) => {
@@ -94,6 +101,17 @@ fn play(steps: Vec<Step>, on_disk: bool) {
                 base.reopen();
                 trace = Trace::open(base.store(), id, schema(), &[0]).unwrap();
                 model = written.clone();
+            }
+            Step::Sync => {
+                base.sync();
+                synced = written.clone();
+            }
+            Step::LosePower if on_disk => {}
+            Step::LosePower => {
+                drop(trace);
+                base.lose_power();
+                trace = Trace::open(base.store(), id, schema(), &[0]).unwrap();
+                (written, model) = (synced.clone(), synced.clone());
             }
             Step::Check => check(&trace, &model),
         }
@@ -191,4 +209,61 @@ fn a_snapshot_outlives_the_merges_and_its_blocks_go_with_it() {
         base.commit(|epoch, writes| trace.flush(epoch, writes).unwrap());
     }
     assert!(base.count_blocks() < 12, "{} blocks of a nearly empty trace", base.count_blocks());
+}
+
+/// Rows (t TIMESTAMP, v BIGINT), NULL times included, forgotten as time goes on.
+#[test]
+fn forgotten_rows_are_gone_from_sight_and_then_from_the_store() {
+    for on_disk in [false, true] {
+        let mut base = Base::new(on_disk);
+        let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let schema = Arc::new(Schema::new(vec![Field::new("t", time, true), Field::new("v", DataType::Int64, false)]));
+        let batch = |times: Vec<Option<i64>>| {
+            let values: Int64Array = times.iter().map(|t| Some(t.unwrap_or(-1) * 10)).collect();
+            let times: TimestampMicrosecondArray = times.into_iter().collect();
+            RecordBatch::try_new(schema.clone(), vec![Arc::new(times), Arc::new(values)]).unwrap()
+        };
+        let times = |trace: &Trace| -> Vec<Option<i64>> {
+            let batches: Vec<RecordBatch> = trace.snapshot().scan(Some(&[0])).unwrap().map(|b| b.unwrap()).collect();
+            batches.iter().flat_map(|b| b.column(0).as_primitive::<TimestampMicrosecondType>().iter().collect::<Vec<_>>()).collect()
+        };
+        let id = TableId::new(ObjectId(2), 1);
+        let mut trace = Trace::open(base.store(), id, schema.clone(), &[0]).unwrap();
+        let mut expected: Vec<Option<i64>> = Vec::new();
+        for epoch in 0..120i64 {
+            let new: Vec<Option<i64>> = (0..150).map(|i| (i % 50 != 7).then_some(epoch * 100 + i)).collect();
+            expected.extend(&new);
+            trace.insert(ChangeBatch::insertions(batch(new))).unwrap();
+            if epoch % 3 == 0 {
+                let below = epoch * 100 - 500;
+                trace.forget_below(below).unwrap();
+                expected.retain(|t| t.is_none_or(|t| t >= below));
+            }
+            base.commit(|epoch, writes| trace.flush(epoch, writes).unwrap());
+            if epoch % 40 == 20 {
+                drop(trace);
+                base.reopen();
+                trace = Trace::open(base.store(), id, schema.clone(), &[0]).unwrap();
+            }
+            expected.sort_unstable();
+            // Equal rows were added up and given out again.
+            assert_eq!(times(&trace), expected, "epoch {epoch}");
+        }
+        let probes: Vec<Option<i64>> = vec![Some(0), None, Some(11_390), Some(11_410)];
+        let found = trace.lookup(batch(probes.clone()).columns().get(..1).unwrap()).unwrap();
+        let weight_of = |probe: u32| (0..found.probe.len()).filter(|&i| found.probe[i] == probe).map(|i| found.rows.weight(i)).sum::<i64>();
+        let count = |time: Option<i64>| expected.iter().filter(|t| **t == time).count() as i64;
+        assert_eq!([0, 1, 2, 3].map(weight_of), [0, count(None), count(Some(11_390)), count(Some(11_410))]);
+        assert_eq!(trace.weights_of(&batch(probes.clone())).unwrap(), [0, count(None), count(Some(11_390)), count(Some(11_410))]);
+        let (edges, _) = trace.edge(batch(probes).columns().get(..1).unwrap(), End::First).unwrap();
+        assert_eq!(edges.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true, true]);
+        for _ in 0..40 {
+            trace.insert(ChangeBatch::insertions(batch(vec![Some(20_000); 50]))).unwrap();
+            trace.forget_below(20_000).unwrap();
+            base.commit(|epoch, writes| trace.flush(epoch, writes).unwrap());
+        }
+        assert!(base.count_blocks() < 15, "{} blocks", base.count_blocks());
+        assert!(trace.forget_below(5).is_ok());
+        assert_eq!(times(&trace).iter().flatten().min(), Some(&20_000), "the floor never sinks");
+    }
 }

@@ -49,6 +49,17 @@ impl Base {
         self.store().blocks().write(&writes).unwrap();
     }
 
+    /// Makes what was committed survive a power loss.
+    pub fn sync(&self) {
+        self.store().blocks().sync().unwrap();
+    }
+
+    /// Power loss, then a restart; in memory only.
+    pub fn lose_power(&mut self) {
+        self.memory.as_ref().unwrap().crash();
+        self.reopen();
+    }
+
     pub fn count_blocks(&self) -> usize {
         let mut count = 0;
         let family = headwater_state::Family::Blocks;
