@@ -28,17 +28,18 @@ const HEADER_BYTES: usize = 24;
 /// Below this, the frames of LZ4 cost more than they save.
 const COMPRESSED_BYTES_MIN: usize = 2 << 10;
 
-/// A decoded block. Blocks of sorted runs get their rows' order bytes when first searched.
+/// A decoded block. Blocks of sorted runs get their rows' order bytes when first searched or merged.
 pub(crate) struct Block {
     changes: ChangeBatch,
     keys: OnceLock<Rows>,
+    short_keys: OnceLock<Rows>,
     bytes: usize,
 }
 
 impl Block {
     pub(crate) fn new(changes: ChangeBatch) -> Block {
         let bytes = data_bytes(changes.rows()) + changes.weights().map_or(0, |w| w.len() * 8);
-        Block { changes, keys: OnceLock::new(), bytes }
+        Block { changes, keys: OnceLock::new(), short_keys: OnceLock::new(), bytes }
     }
 
     pub(crate) fn changes(&self) -> &ChangeBatch {
@@ -56,16 +57,25 @@ impl Block {
 
     /// Bytes in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.bytes + self.keys.get().map_or(0, Rows::size)
+        self.bytes + self.keys.get().map_or(0, Rows::size) + self.short_keys.get().map_or(0, Rows::size)
     }
 
-    /// The rows' order bytes; `order` must be the table's.
+    /// The rows' order bytes; `order` must be the table's, by all columns.
     pub(crate) fn keys(&self, order: &RowOrder) -> Result<&Rows> {
-        if let Some(keys) = self.keys.get() {
+        self.order_bytes(&self.keys, order)
+    }
+
+    /// The rows' order bytes by the key columns alone: all that a lookup needs, and quicker to make.
+    pub(crate) fn short_keys(&self, order: &RowOrder) -> Result<&Rows> {
+        self.order_bytes(&self.short_keys, order)
+    }
+
+    fn order_bytes<'a>(&self, place: &'a OnceLock<Rows>, order: &RowOrder) -> Result<&'a Rows> {
+        if let Some(keys) = place.get() {
             return Ok(keys);
         }
         let keys = order.rows(self.changes.rows())?;
-        Ok(self.keys.get_or_init(|| keys))
+        Ok(place.get_or_init(|| keys))
     }
 }
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Epoch, Error, Result};
+use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Epoch, Result};
 
 use crate::roster::Roster;
 use crate::run::{Run, RunWriter};
-use crate::schema::{TableKind, TableSchema};
+use crate::schema::{TableKind, TableSchema, conform};
 use crate::snapshot::Logged;
 use crate::{Snapshot, Store, TableId, Writes};
 
@@ -52,8 +52,7 @@ impl Log {
     /// Other column types.
     pub fn append(&mut self, rows: RecordBatch) -> Result<()> {
         if rows.num_rows() > 0 {
-            // Under our schema: names and metadata of the batch may differ.
-            self.fresh.push(concat_batches(&self.schema, [&rows])?);
+            self.fresh.push(conform(&self.schema, &rows)?);
         }
         Ok(())
     }
@@ -179,7 +178,7 @@ impl<'a> BlockFiller<'a> {
     }
 
     fn cut(&mut self, writes: &mut Writes) -> Result<()> {
-        let block = concat_batches(self.schema, &self.waiting).map_err(Error::from)?;
+        let block = concat_batches(self.schema, &self.waiting)?;
         self.waiting.clear();
         self.rows = 0;
         self.run.push(ChangeBatch::insertions(block), writes)

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -73,6 +74,19 @@ impl TableSchema {
         self.is_stored = true;
         Ok(())
     }
+}
+
+/// `rows` under the table's schema: names and metadata may differ, types may not.
+pub(crate) fn conform(schema: &SchemaRef, rows: &RecordBatch) -> Result<RecordBatch> {
+    let (columns, fields) = (rows.columns(), schema.fields());
+    if columns.len() != fields.len() || columns.iter().zip(fields).any(|(c, f)| c.data_type() != f.data_type()) {
+        return Err(Error::bug(format!("rows of {} in a table of {}", describe(&rows.schema()), describe(schema))));
+    }
+    if Arc::ptr_eq(&rows.schema(), schema) {
+        return Ok(rows.clone());
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns.to_vec(), &options)?)
 }
 
 /// The kind in a stored schema.

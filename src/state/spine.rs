@@ -28,7 +28,7 @@ const ROWS_AT_ONCE: u64 = 4_096;
 const GRANT: u64 = 2;
 
 /// Decoded bytes of a block: small, so that a lookup decodes little.
-const BLOCK_BYTES: u64 = 32 << 10;
+const BLOCK_BYTES: u64 = 16 << 10;
 
 /// Rows of a block of rows of `bytes` decoded bytes in all.
 pub(crate) fn block_rows(rows: u64, bytes: u64) -> usize {

@@ -64,7 +64,7 @@ impl Stack {
     /// The rows of each of `keys`.
     pub(crate) fn lookup(&self, keys: &[ArrayRef]) -> Result<Matches> {
         let keys = self.key_bytes(keys)?;
-        let mut hits = self.search(&keys)?;
+        let mut hits = self.search(&keys, Width::Key)?;
         hits.rows.sort_by_key(|&(key, _, _)| key);
         self.collect(&hits)
     }
@@ -101,25 +101,24 @@ impl Stack {
         Ok(Matches { probe, rows: rows.filter(&remaining)? })
     }
 
-    /// All rows whose bytes begin with one of `keys`, part by part.
-    fn search(&self, keys: &Rows) -> Result<Hits> {
+    /// All rows whose key, or which as a whole, are one of `keys`, part by part.
+    fn search(&self, keys: &Rows, width: Width) -> Result<Hits> {
         let mut sorted: Vec<u32> = (0..keys.num_rows() as u32).collect();
         sorted.sort_unstable_by(|&a, &b| keys.row(a as usize).cmp(&keys.row(b as usize)));
         let mut hits = Hits::default();
         for part in &self.parts {
-            self.search_part(part, keys, &sorted, &mut hits)?;
+            self.search_part(part, (keys, width), &sorted, &mut hits)?;
         }
         Ok(hits)
     }
 
     /// Keys ascend, and so do the places where they are found: each search starts at the last place.
-    fn search_part(&self, part: &Sorted, keys: &Rows, sorted: &[u32], hits: &mut Hits) -> Result<()> {
-        let order = &self.orders.rows;
+    fn search_part(&self, part: &Sorted, (keys, width): (&Rows, Width), sorted: &[u32], hits: &mut Hits) -> Result<()> {
         let mut place = Place { block: 0, row: 0 };
         let mut open: Option<(u32, Arc<Block>)> = None;
         for &key in sorted {
             let bytes = keys.row(key as usize).data();
-            let Some(first) = first_block(part, order, place.block, bytes)? else { continue };
+            let Some(first) = first_block(part, &self.orders.rows, place.block, bytes)? else { continue };
             if first != place.block {
                 place = Place { block: first, row: 0 };
             }
@@ -130,9 +129,12 @@ impl Stack {
                     Some((at, block)) if *at == number => block.clone(),
                     _ => part.block(number)?,
                 };
-                let rows = block.keys(order)?;
+                let rows = match width {
+                    Width::Key => block.short_keys(&self.orders.key)?,
+                    Width::Row => block.keys(&self.orders.rows)?,
+                };
                 let start = lower_bound(from, block.len(), |row| rows.row(row).data() < bytes);
-                let end = lower_bound(start, block.len(), |row| rows.row(row).data().starts_with(bytes));
+                let end = lower_bound(start, block.len(), |row| rows.row(row).data() == bytes);
                 if number == first {
                     // An equal key may follow: the next search starts where this key's rows start.
                     place.row = start;
@@ -156,7 +158,7 @@ impl Stack {
     /// The net weight of each of `rows`.
     pub(crate) fn weights_of(&self, rows: &RecordBatch) -> Result<Vec<i64>> {
         let keys = self.orders.rows.rows(rows)?;
-        let hits = self.search(&keys)?;
+        let hits = self.search(&keys, Width::Row)?;
         let mut weights = vec![0; rows.num_rows()];
         for &(key, block, row) in &hits.rows {
             weights[key as usize] += hits.blocks[block as usize].changes().weight(row as usize);
@@ -243,6 +245,13 @@ impl Stack {
             None => Ok(false),
         }
     }
+}
+
+/// What is searched for.
+#[derive(Clone, Copy)]
+enum Width {
+    Key,
+    Row,
 }
 
 struct Place {

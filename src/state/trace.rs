@@ -1,6 +1,7 @@
 //! Ordered state: a stack of immutable sorted runs whose sum are the rows, searched by key and merged in small portions.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
@@ -11,7 +12,7 @@ use crate::keys::Meta;
 use crate::merge::{Floor, Sorted};
 use crate::roster::Roster;
 use crate::run::RunWriter;
-use crate::schema::{TableKind, TableSchema};
+use crate::schema::{TableKind, TableSchema, conform};
 use crate::spine::{Spine, block_rows};
 use crate::stack::{Orders, Stack};
 use crate::{Family, Snapshot, Store, TableId, Writes};
@@ -41,10 +42,14 @@ pub struct Trace {
     stored: TableSchema,
     roster: Roster,
     spine: Spine,
-    /// The listed runs and the fresh blocks, for searching.
+    /// The listed runs and the fresh blocks.
     stack: Stack,
     /// Inserted since the last flush: each sorted and net, none larger than the half of the one before.
     fresh: Vec<Arc<Block>>,
+    /// Inserted since the last search, which is what sorts: most traces are only flushed.
+    unsorted: Vec<ChangeBatch>,
+    /// All of `unsorted`, if there was a search since the last insert.
+    sorted: OnceLock<Arc<Block>>,
     is_floor_stored: bool,
 }
 
@@ -67,7 +72,18 @@ impl Trace {
         };
         let stack = Stack { schema, orders, parts: Vec::new(), floor };
         let spine = Spine::new(store, id);
-        let mut trace = Trace { store: store.clone(), table: id, stored, roster, spine, stack, fresh: Vec::new(), is_floor_stored: true };
+        let mut trace = Trace {
+            store: store.clone(),
+            table: id,
+            stored,
+            roster,
+            spine,
+            stack,
+            fresh: Vec::new(),
+            unsorted: Vec::new(),
+            sorted: OnceLock::new(),
+            is_floor_stored: true,
+        };
         trace.restack();
         Ok(trace)
     }
@@ -77,19 +93,48 @@ impl Trace {
     /// # Errors
     /// Other column types.
     pub fn insert(&mut self, changes: ChangeBatch) -> Result<()> {
-        let mut batches = vec![changes];
-        // Like the sizes of runs: a row is sorted anew only O(log n) times.
-        let mut rows = batches[0].len();
-        while self.fresh.last().is_some_and(|last| last.len() < rows * 2) {
-            batches.extend(self.fresh.pop().map(|last| last.changes().clone()));
-            rows = batches.iter().map(ChangeBatch::len).sum();
+        let changes = changes.with_rows(conform(&self.stack.schema, changes.rows())?)?;
+        if let Some(sorted) = self.sorted.take() {
+            self.unsorted.clear();
+            self.add_fresh(sorted)?;
         }
-        let net = consolidate(&self.stack.schema, &self.stack.orders.rows, &batches)?;
-        if !net.is_empty() {
-            self.fresh.push(Arc::new(Block::new(net)));
+        if !changes.is_empty() {
+            self.unsorted.push(changes);
+        }
+        Ok(())
+    }
+
+    /// Joins `block` with the ones before that are not twice its size: like the sizes of runs, so that a row is sorted only O(log n) times.
+    fn add_fresh(&mut self, block: Arc<Block>) -> Result<()> {
+        let mut batches = vec![block.changes().clone()];
+        let mut rows = block.len();
+        while let Some(last) = self.fresh.pop_if(|last| last.len() < rows * 2) {
+            rows += last.len();
+            batches.push(last.changes().clone());
+        }
+        match &batches[..] {
+            [_] => self.fresh.push(block),
+            _ => self.fresh.push(Arc::new(Block::new(self.sort(&batches)?))),
         }
         self.restack();
         Ok(())
+    }
+
+    fn sort(&self, batches: &[ChangeBatch]) -> Result<ChangeBatch> {
+        consolidate(&self.stack.schema, &self.stack.orders.rows, batches)
+    }
+
+    /// The stack with everything that was inserted.
+    fn search(&self) -> Cow<'_, Stack> {
+        if self.unsorted.is_empty() {
+            return Cow::Borrowed(&self.stack);
+        }
+        let sorted = self.sorted.get_or_init(|| {
+            Arc::new(Block::new(self.sort(&self.unsorted).expect("inserted batches have the types of the schema, which can be sorted")))
+        });
+        let mut stack = self.stack.clone();
+        stack.parts.push(Sorted::Fresh(sorted.clone()));
+        Cow::Owned(stack)
     }
 
     fn restack(&mut self) {
@@ -102,7 +147,7 @@ impl Trace {
     /// # Errors
     /// Other key types; a trace without a key; those of the block store.
     pub fn lookup(&self, keys: &[ArrayRef]) -> Result<Matches> {
-        self.stack.lookup(keys)
+        self.search().lookup(keys)
     }
 
     /// For each key the row at `end` with positive net weight: an index per key into the returned batch, or None if the key has no rows.
@@ -111,7 +156,7 @@ impl Trace {
     /// # Errors
     /// As [`Trace::lookup`].
     pub fn edge(&self, keys: &[ArrayRef], end: End) -> Result<(Vec<Option<u32>>, RecordBatch)> {
-        self.stack.edge(keys, end)
+        self.search().edge(keys, end)
     }
 
     /// The net weight of each of `rows` (whole rows of the schema).
@@ -119,7 +164,7 @@ impl Trace {
     /// # Errors
     /// As [`Trace::lookup`].
     pub fn weights_of(&self, rows: &RecordBatch) -> Result<Vec<i64>> {
-        self.stack.weights_of(rows)
+        self.search().weights_of(rows)
     }
 
     /// Deletes all rows whose first key column, a timestamp in microseconds, is below `below`: forgotten state. Emits nothing. NULL stays.
@@ -165,12 +210,14 @@ impl Trace {
 
     /// The fresh rows as the epoch's run; how many there were.
     fn flush_fresh(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<u64> {
-        if self.fresh.is_empty() {
+        if self.fresh.is_empty() && self.unsorted.is_empty() {
             return Ok(0);
         }
-        let Stack { schema, orders, .. } = &self.stack;
         let net = self.fresh_changes()?;
         self.fresh.clear();
+        self.unsorted.clear();
+        self.sorted.take();
+        let Stack { schema, orders, .. } = &self.stack;
         if net.is_empty() {
             return Ok(0);
         }
@@ -189,10 +236,15 @@ impl Trace {
 
     /// What was inserted since the last flush, net and sorted.
     pub(crate) fn fresh_changes(&self) -> Result<ChangeBatch> {
-        let batches: Vec<ChangeBatch> = self.fresh.iter().map(|block| block.changes().clone()).collect();
+        let mut batches: Vec<ChangeBatch> = self.fresh.iter().map(|block| block.changes().clone()).collect();
+        match self.sorted.get() {
+            Some(sorted) => batches.push(sorted.changes().clone()),
+            None => batches.extend_from_slice(&self.unsorted),
+        }
+        let is_sorted = self.sorted.get().is_some() || self.unsorted.is_empty();
         match &batches[..] {
-            [one] => Ok(one.clone()),
-            _ => consolidate(&self.stack.schema, &self.stack.orders.rows, &batches),
+            [one] if is_sorted => Ok(one.clone()),
+            _ => self.sort(&batches),
         }
     }
 
@@ -207,19 +259,21 @@ impl Trace {
     /// The rows as they are now, for readers on other threads.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::sorted(self.stack.clone())
+        Snapshot::sorted(self.search().into_owned())
     }
 
     /// Net rows; forgotten ones count until their run is rewritten.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.stack.rows()
+        self.search().rows()
     }
 
     /// Bytes in memory, the shared cache not counted.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.roster.memory_bytes() + self.fresh.iter().map(|block| block.memory_bytes()).sum::<usize>()
+        let fresh: usize = self.fresh.iter().chain(self.sorted.get()).map(|block| block.memory_bytes()).sum();
+        let unsorted: usize = self.unsorted.iter().map(ChangeBatch::bytes).sum();
+        self.roster.memory_bytes() + fresh + unsorted
     }
 }
 
