@@ -7,6 +7,8 @@ mod casts;
 mod context;
 mod diagnostics;
 mod errors;
+#[cfg(test)]
+mod expected;
 mod literals;
 mod parser;
 mod planner;
