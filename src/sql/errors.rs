@@ -184,6 +184,7 @@ fn from_arrow(error: &ArrowError) -> Error {
 /// An error of execution, known by its words.
 fn from_message(message: &str) -> Error {
     let lower = message.to_lowercase();
+    let message = message.strip_prefix("Cast error: ").unwrap_or(message);
     let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
     let state = if has(&["divide by zero", "division by zero"]) {
         return Error::invalid("division by zero").with_sqlstate("22012");
@@ -193,7 +194,7 @@ fn from_message(message: &str) -> Error {
         "22007"
     } else if has(&["cannot cast string", "cannot parse", "error parsing", "invalid input syntax", "failed to parse", "invalid value"]) {
         "22P02"
-    } else if has(&["too long"]) {
+    } else if has(&["value too long"]) {
         "22001"
     } else {
         "42000"

@@ -9,6 +9,7 @@ mod diagnostics;
 mod errors;
 #[cfg(test)]
 mod expected;
+mod functions;
 mod literals;
 mod parser;
 mod planner;

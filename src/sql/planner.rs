@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast;
 use headwater_catalog::{Catalog, Object};
 use headwater_types::{Error, Result};
 
+use crate::casts::PostgresTypes;
 use crate::errors::from_datafusion;
 use crate::types::Types;
 use crate::windows::WindowFunctions;
@@ -65,6 +66,7 @@ impl Planner {
         for function in extensions.window {
             state.register_udwf(function).map_err(from_datafusion)?;
         }
+        state.register_function_rewrite(Arc::new(PostgresTypes)).map_err(from_datafusion)?;
         let expr_planners = state.expr_planners().to_vec();
         Ok(Planner {
             relations: extensions.relations.into_iter().map(|(schema, name, columns)| ((schema, name), columns)).collect(),

@@ -9,6 +9,7 @@ mod optimize;
 mod refusal;
 mod relation;
 mod rows;
+mod tidy;
 mod window;
 
 use std::collections::HashSet;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::common::{Column as PlanColumn, DFSchema, ScalarValue, TableReference};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::sqlparser::ast::{
@@ -14,7 +16,7 @@ use headwater_types::{Error, Result};
 
 use super::relation::find_column;
 use crate::bound::{Changed, Insert, OnConflict, Returning};
-use crate::casts;
+use crate::casts::{self, PostgresTypes};
 use crate::context::Context;
 use crate::errors::{duplicate_column, in_text};
 use crate::parser::{Ast, Name, at, folded, syntax};
@@ -242,8 +244,8 @@ fn conflict_schema(context: &Context<'_>, table: &Object) -> Result<DFSchema> {
 /// An expression over `schema`, coerced and ready to be evaluated.
 fn physical(context: &Context<'_>, expr: Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
     let state = context.planner.session_state();
-    let analyzed = casts::in_expr(expr, schema).and_then(|e| state.create_physical_expr(e, schema));
-    analyzed.map_err(|e| in_text(e, &context.text))
+    let rewritten = expr.transform_up(|e| PostgresTypes.rewrite(e, schema, state.config_options())).and_then(|e| state.create_physical_expr(e.data, schema));
+    rewritten.map_err(|e| in_text(e, &context.text))
 }
 
 fn assignments(context: &Context<'_>, assignments: &[Assignment], table: &Object) -> Result<Vec<(usize, SqlExpr)>> {

@@ -15,7 +15,7 @@ pub(crate) fn explain(plan: &Plan, catalog: &Catalog) -> Vec<String> {
 
 fn node(plan: &Plan, at: usize, depth: usize, catalog: &Catalog, lines: &mut Vec<String>) {
     let this = &plan.nodes[at];
-    let describe = this.spec.describe();
+    let describe = super::tidy::tidy(&this.spec.describe());
     let name = if describe.is_empty() { this.spec.name().to_owned() } else { format!("{}: {describe}", this.spec.name()) };
     let late = if plan.refusing == Some(at) { "; refuses late rows" } else { "" };
     lines.push(format!("{}{name}  [{}{late}]", "  ".repeat(depth), properties(&this.properties, &this.schema)));

@@ -19,7 +19,6 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 use headwater_types::Result;
 
-use crate::casts;
 use crate::errors::in_text;
 use crate::parser::SourceText;
 use crate::planner::Planner;
@@ -54,7 +53,6 @@ fn options(planner: &Planner) -> ConfigOptions {
 /// `query` with types coerced and rewritten by [`rules`].
 pub(super) fn optimize(planner: &Planner, query: LogicalPlan, text: &SourceText) -> Result<LogicalPlan> {
     let options = Arc::new(options(planner));
-    let query = casts::in_plan(query).map_err(|e| in_text(e, text))?;
     let analyzed = planner.session_state().analyzer().execute_and_check(query, &options, |_, _| {}).map_err(|e| in_text(e, text))?;
     let context = OptimizerContext::new_with_config_options(options).without_query_execution_start_time();
     Optimizer::with_rules(rules()).optimize(analyzed, &context, |_, _| {}).map_err(|e| in_text(e, text))
