@@ -135,22 +135,26 @@ impl Courier {
 
     async fn deliver_all(&mut self) -> Result<()> {
         let mut sink = self.def.connector.open_sink(&self.def.definition)?;
+        // The mark as the target holds it, and how far the outbox was read: epochs that change nothing are not delivered.
         let mut mark = self.reconcile(sink.as_mut()).await?;
+        let mut seen = mark.epoch;
         self.tell_state(None).await?;
         loop {
-            self.deliverable.beyond(mark.epoch).await?;
-            let answer = self.outbox(OutboxPart::Epochs(mark.epoch, self.deliverable.upto())).await?;
+            self.deliverable.beyond(seen).await?;
+            let answer = self.outbox(OutboxPart::Epochs(seen, self.deliverable.upto())).await?;
             if !answer.complete {
                 mark = self.rewrite(sink.as_mut()).await?;
+                seen = mark.epoch;
                 continue;
             }
-            let next = Mark { epoch: answer.upto, ..mark };
+            seen = answer.upto;
             let changes = net(&self.def, &answer.changes)?;
             if !changes.is_empty() {
+                let next = Mark { sink: mark.sink, incarnation: self.line.incarnation, epoch: seen };
                 sink.deliver(&Delivery { before: Some(mark), mark: next, changes }).await?;
+                self.delivered(next).await?;
+                mark = next;
             }
-            self.delivered(next).await?;
-            mark = next;
         }
     }
 
@@ -161,7 +165,7 @@ impl Courier {
         let here = if sink.keeps_mark() { held } else { held.or(kept) };
         match (here, kept) {
             (None, None) => self.first_delivery(sink).await,
-            (Some(mark), _) if self.is_of_this_line(&mark) => Ok(Mark { incarnation: self.line.incarnation, ..mark }),
+            (Some(mark), _) if self.is_of_this_line(&mark) => Ok(mark),
             (Some(_), _) => self.rewrite(sink).await,
             (None, Some(_)) => self.rewrite(sink).await,
         }
@@ -185,7 +189,9 @@ impl Courier {
     async fn rewrite(&mut self, sink: &mut dyn Sink) -> Result<Mark> {
         if !self.def.definition.upsert {
             let name = &self.def.definition.name;
-            let error = Error::storage(format!("sink \"{name}\" cannot tell which rows its target has: the mark there is not of this line of time"));
+            let error = Error::storage(format!(
+                "sink \"{name}\" cannot tell which rows its target has: the mark there is not of this line of time"
+            ));
             return Err(error.with_hint("an append sink cannot take rows back; check the target, then drop the sink and create it again"));
         }
         let (mark, rows) = self.all().await?;

@@ -281,8 +281,6 @@ impl Feed {
     /// True if both stand at the same place of the same source.
     pub fn meets(&self, other: &Feed) -> bool {
         let same = |(name, state): (&Partition, &PartitionState)| other.partitions.get(name).is_some_and(|o| o.position == state.position);
-        self.record.finished == other.record.finished
-            && self.partitions.len() == other.partitions.len()
-            && self.partitions.iter().all(same)
+        self.record.finished == other.record.finished && self.partitions.len() == other.partitions.len() && self.partitions.iter().all(same)
     }
 }

@@ -69,7 +69,8 @@ impl RunningView {
             root.output = record.output;
         }
         let root = def.plan.root();
-        let shape = if root.properties.append_only { Shape::AppendOnly } else { Shape::Keyed(root.properties.key.clone().unwrap_or_default()) };
+        let shape =
+            if root.properties.append_only { Shape::AppendOnly } else { Shape::Keyed(root.properties.key.clone().unwrap_or_default()) };
         let relation = Relation::open(store, TableId::new(def.id, TableId::ROWS), root.schema.clone(), shape)?;
         let diverted = Diverted::open(store, &def)?;
         let changes = Vec::new();

@@ -60,7 +60,8 @@ impl EpochLoop {
             OutboxPart::Mark => {}
             OutboxPart::All => answer.changes = relation.snapshot().changes()?.collect::<Result<_>>()?,
             OutboxPart::Epochs(after, upto) => {
-                answer.complete = sink.mark.is_some_and(|m| after >= m.epoch);
+                // Without a mark here nothing was freed yet: the process ended between the first delivery and the epoch that would keep its mark.
+                answer.complete = sink.mark.is_none_or(|m| after >= m.epoch);
                 answer.upto = upto;
                 let mut bytes = 0;
                 for (epoch, changes) in relation.epochs_after(after)?.into_iter().filter(|(e, _)| *e <= upto) {
