@@ -1,15 +1,17 @@
 //! A database in this process: opened, spoken to through sessions, closed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_catalog::Catalog;
 use headwater_runtime::{Runtime, Status};
 use headwater_sql::Planner;
 use headwater_types::{Clock, Error, Result};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::checkpointer::Checkpointer;
 use crate::recovery;
+use crate::system::SessionStatus;
 use crate::{Inserter, Options, Session, Subscription};
 
 /// What all sessions of a database share.
@@ -18,25 +20,28 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub runtime: Runtime,
     pub planner: Planner,
-    catalog: RwLock<Arc<Catalog>>,
+    catalog: Arc<RwLock<Arc<Catalog>>>,
     /// One definition at a time.
     pub ddl: tokio::sync::Mutex<()>,
     /// One UPDATE or DELETE at a time: each reads the epoch that it changes.
     pub dml: tokio::sync::Mutex<()>,
     pub checkpointer: Option<Checkpointer>,
+    /// The sessions of clients, by number.
+    pub sessions: Mutex<BTreeMap<i32, SessionStatus>>,
 }
 
 impl Shared {
-    pub fn new(options: Options, runtime: Runtime, planner: Planner, catalog: Catalog, checkpointer: Option<Checkpointer>) -> Self {
+    pub fn new(options: Options, runtime: Runtime, planner: Planner, catalog: Arc<RwLock<Arc<Catalog>>>, checkpointer: Option<Checkpointer>) -> Self {
         Self {
             clock: options.clock.clone(),
             options,
             runtime,
             planner,
-            catalog: RwLock::new(Arc::new(catalog)),
+            catalog,
             ddl: tokio::sync::Mutex::new(()),
             dml: tokio::sync::Mutex::new(()),
             checkpointer,
+            sessions: Mutex::new(BTreeMap::new()),
         }
     }
 

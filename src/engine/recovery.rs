@@ -10,6 +10,8 @@ use headwater_types::{Epoch, Error, Result};
 
 use crate::database::Shared;
 use crate::ddl::view_definition;
+use parking_lot::RwLock;
+
 use crate::{Options, connect, made_up};
 
 /// Decoded blocks kept in memory: an eighth of the memory limit.
@@ -22,8 +24,9 @@ pub(crate) async fn open(options: Options) -> Result<Shared> {
     let blocks = open_blocks(&options)?;
     let store = Store::open(blocks, StoreOptions { cache_bytes: options.memory_limit_bytes / CACHE_SHARE })?;
     let catalog = Catalog::load(store.blocks().as_ref())?;
-    let planner = Planner::new(made_up::extensions())?;
-    let definitions = definitions(&catalog, &planner, &options)?;
+    let catalog = Arc::new(RwLock::new(Arc::new(catalog)));
+    let planner = Planner::new(made_up::extensions(&catalog))?;
+    let definitions = definitions(&catalog.read(), &planner, &options)?;
     let setup = Setup {
         store,
         clock: options.clock.clone(),
