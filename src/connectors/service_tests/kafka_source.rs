@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
-use headwater_types::{ErrorKind, SystemClock};
+use headwater_types::{Clock, ErrorKind, SystemClock};
 use rdkafka::producer::Producer;
 
 use super::kafka_topic::{Topic, WAIT};
@@ -52,7 +52,7 @@ struct Told {
 impl Told {
     /// Polls `reader` until `enough`.
     fn until(&mut self, reader: &mut dyn Source, mut enough: impl FnMut(&Told) -> bool) {
-        let begun = Instant::now();
+        let begun = SystemClock::default();
         let mut events = Vec::new();
         while !enough(self) {
             assert!(begun.elapsed() < WAIT, "{} rows, {:?}", self.rows(), self.others);
@@ -163,7 +163,7 @@ async fn offsets_that_are_gone_are_an_error() {
     topic.delete_before(0, 10).await;
     let positions = Positions::from([("0".into(), Position("5".into()))]);
     let mut reader = readers(&definition(&topic, &[]), &positions, 1).remove(0);
-    let (begun, mut events) = (Instant::now(), Vec::new());
+    let (begun, mut events) = (SystemClock::default(), Vec::new());
     let error = loop {
         match reader.poll(Duration::from_millis(50), &mut events) {
             Ok(()) => assert!(begun.elapsed() < WAIT, "{events:?}"),
@@ -254,7 +254,7 @@ async fn a_broker_that_is_down_is_waited_for() {
     services("kill", "kafka");
     told.until(readers[0].as_mut(), |t| t.others.iter().any(|e| matches!(e, SourceEvent::State(Some(_)))));
     println!("{:?}", told.others);
-    let begun = Instant::now();
+    let begun = SystemClock::default();
     let clock = Arc::new(SystemClock::default());
     let error = kafka().open_source(&definition(&topic, &[]), &positions, 1, clock).err().expect("it is down");
     assert_eq!(error.kind(), ErrorKind::External, "{error}");
@@ -298,14 +298,14 @@ async fn rates() {
     let mut list = rdkafka::TopicPartitionList::new();
     (0..4).for_each(|p| list.add_partition_offset(&topic.name, p, rdkafka::Offset::Beginning).expect("an offset"));
     rdkafka::consumer::Consumer::assign(&consumer, &list).expect("assigned");
-    let (begun, mut raw) = (Instant::now(), 0);
+    let (begun, mut raw) = (SystemClock::default(), 0);
     while raw < count {
         raw += i64::from(consumer.poll(WAIT).expect("records").is_ok());
     }
     println!("raw consume, one record a call: {:.0} events/s", count as f64 / begun.elapsed().as_secs_f64());
     for readers_max in [1, 2] {
         let (_, readers) = started(&definition, readers_max);
-        let begun = Instant::now();
+        let begun = SystemClock::default();
         let seen: usize = std::thread::scope(|scope| {
             let read = |mut reader: Box<dyn Source>| {
                 scope.spawn(move || {
@@ -344,7 +344,7 @@ fn latency(topic: &Topic, definition: &SourceDefinition) {
     let mut waits = BTreeMap::new();
     for n in 0..50 {
         std::thread::park_timeout(Duration::from_millis(30));
-        let begun = Instant::now();
+        let begun = SystemClock::default();
         topic.write(&producer, [(n % 4, "{\"n\":1}")]);
         let written = begun.elapsed();
         let mut told = Told::default();

@@ -1,6 +1,6 @@
 //! Topics of a test's own: made, filled and read without the connector.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -11,6 +11,8 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use uuid::Uuid;
+
+use headwater_types::{Clock, SystemClock};
 
 use crate::Options;
 
@@ -86,7 +88,7 @@ impl Topic {
                 producer.poll(Duration::from_millis(10));
             }
         }
-        let begun = Instant::now();
+        let begun = SystemClock::default();
         while producer.in_flight_count() > 0 {
             producer.poll(Duration::from_millis(1));
             assert!(begun.elapsed() < WAIT, "the broker does not take the records");
