@@ -1,19 +1,107 @@
-//! Takes checkpoints: every few seconds, on request, and at the end.
+//! Takes checkpoints: every few seconds, on request, and at the end; ends the database when its lease is lost.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_checkpoint::{Lease, prune, upload};
 use headwater_runtime::Runtime;
-use headwater_types::{Error, Result};
+use headwater_types::{Epoch, Error, Result};
+use parking_lot::Mutex;
+
+use crate::tasks::Task;
+
+/// The folder, inside the data directory, in which a checkpoint stands while it is uploaded.
+const FOLDER: &str = "checkpoint.new";
 
 /// Takes checkpoints of one database.
-pub(crate) struct Checkpointer {}
+pub(crate) struct Checkpointer {
+    taker: Arc<Taker>,
+    tasks: Mutex<Vec<Task>>,
+    /// The last error of a checkpoint that was not asked for; gone after the next good one.
+    last_error: Arc<Mutex<Option<Error>>>,
+}
+
+struct Taker {
+    lease: Lease,
+    data: PathBuf,
+    /// One at a time; the epoch of the last durable one.
+    last: tokio::sync::Mutex<Option<Epoch>>,
+}
 
 impl Checkpointer {
-    pub async fn take(&self, _runtime: &Runtime) -> Result<()> {
-        Err(Error::unsupported("CHECKPOINT"))
+    /// For the database in `data`, whose lease is held and kept alive by `keeper`.
+    pub fn new(lease: Lease, data: PathBuf, keeper: Task) -> Self {
+        let taker = Taker { lease, data, last: tokio::sync::Mutex::new(None) };
+        Self { taker: Arc::new(taker), tasks: Mutex::new(vec![keeper]), last_error: Arc::default() }
     }
 
-    pub async fn close(&self, _runtime: &Runtime) -> Result<()> {
-        Err(Error::unsupported("CHECKPOINT"))
+    /// Starts taking checkpoints of `runtime` every `interval`, and watching the lease.
+    pub fn start(&self, runtime: &Runtime, interval: Duration) {
+        let (taker, of, last_error) = (self.taker.clone(), runtime.clone(), self.last_error.clone());
+        let periodic = Task::start(async move {
+            loop {
+                tokio::time::sleep(interval).await;
+                *last_error.lock() = taker.take(&of).await.err();
+            }
+        });
+        let (lease, of) = (self.taker.lease.clone(), runtime.clone());
+        let watch = Task::start(async move {
+            let error = lease.lost().await;
+            of.fail(error);
+        });
+        self.tasks.lock().extend([periodic, watch]);
     }
 
-    pub fn abandon(&self) {}
+    /// Takes a checkpoint now; returns when it is durable.
+    ///
+    /// # Errors
+    /// `External` if the object store cannot be reached; `Fenced` if the lease is lost.
+    pub async fn take(&self, runtime: &Runtime) -> Result<()> {
+        self.taker.take(runtime).await
+    }
+
+    /// Takes a last checkpoint and gives the lease up.
+    ///
+    /// # Errors
+    /// As [`Checkpointer::take`].
+    pub async fn close(&self, runtime: &Runtime) -> Result<()> {
+        let taken = self.taker.take(runtime).await;
+        self.abandon();
+        let released = self.taker.lease.release().await;
+        taken.and(released)
+    }
+
+    /// Stops without another word to the object store.
+    pub fn abandon(&self) {
+        self.tasks.lock().clear();
+    }
+}
+
+impl Taker {
+    async fn take(&self, runtime: &Runtime) -> Result<()> {
+        let mut last = self.last.lock().await;
+        if last.is_some_and(|epoch| epoch == runtime.published().epoch) {
+            return Ok(());
+        }
+        let directory = self.data.join(FOLDER);
+        remove(directory.clone()).await?;
+        let epoch = runtime.checkpoint(directory.clone()).await?;
+        upload(&self.lease, &directory, epoch, &|_| {}).await?;
+        *last = Some(epoch);
+        runtime.checkpoint_durable(epoch).await?;
+        remove(directory).await?;
+        prune(&self.lease).await.map(drop)
+    }
+}
+
+/// Removes `directory` if it is there.
+async fn remove(directory: PathBuf) -> Result<()> {
+    let gone = move || match std::fs::remove_dir_all(&directory) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::storage(format!("cannot remove {}: {e}", directory.display())))
+        }
+        _ => Ok(()),
+    };
+    tokio::task::spawn_blocking(gone).await.map_err(|e| Error::bug(e.to_string()))?
 }

@@ -21,6 +21,7 @@ mod script;
 mod session;
 mod show;
 pub mod system;
+mod tasks;
 
 pub use database::Database;
 pub use headwater_connectors as connectors;

@@ -18,10 +18,7 @@ use headwater_types::{ChangeBatch, Error, Result, RowOrder, consolidate};
 
 use crate::Session;
 use crate::database::missing;
-use crate::provider::{SnapshotTable, ours, with_tables};
-
-/// Looks a relation of a plan up.
-type Tables<'a> = &'a dyn Fn(&RelationId, &RelationSource) -> Result<Arc<dyn TableProvider>>;
+use crate::provider::{SnapshotTable, Tables, ours, with_tables};
 
 impl Session {
     /// The rows that `view` must have at the latest cut: its plan as a batch, without the rows that it logged in `$late`.

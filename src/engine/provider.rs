@@ -118,14 +118,14 @@ pub(crate) fn ours(error: DataFusionError) -> Error {
     headwater_sql::from_datafusion(error)
 }
 
+/// Looks the table of a relation up.
+pub(crate) type Tables<'a> = &'a dyn Fn(&RelationId, &RelationSource) -> Result<Arc<dyn TableProvider>>;
+
 /// Puts a table in the place of every relation that `plan` scans.
 ///
 /// # Errors
 /// What `table` says of a relation that cannot be read.
-pub(crate) fn with_tables(
-    plan: LogicalPlan,
-    table: &dyn Fn(&RelationId, &RelationSource) -> Result<Arc<dyn TableProvider>>,
-) -> Result<LogicalPlan> {
+pub(crate) fn with_tables(plan: LogicalPlan, table: Tables<'_>) -> Result<LogicalPlan> {
     let replace = |node: LogicalPlan| {
         let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
         let Some(relation) = RelationSource::of(&scan.source) else { return Ok(Transformed::no(node)) };

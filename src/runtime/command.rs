@@ -75,7 +75,7 @@ pub(crate) enum Command {
     Hold(bool),
     Subscribe { relation: ObjectId, reply: Reply<mpsc::Receiver<EpochChanges>> },
     Outbox { ask: OutboxAsk, reply: Reply<OutboxAnswer> },
-    Delivered { sink: ObjectId, mark: headwater_connectors::Mark },
+    Delivered { sink: ObjectId, mark: headwater_connectors::Mark, upto: Epoch },
     SinkState { sink: ObjectId, state: Option<String>, retries: u64 },
     Status { reply: Reply<Status> },
     Checkpoint { directory: PathBuf, reply: Reply<Epoch> },
@@ -97,10 +97,10 @@ pub struct Setup {
     pub memory_limit_bytes: usize,
     /// The directory whose disk is watched for free space.
     pub directory: Option<PathBuf>,
-    /// Grows with every restore; part of sinks' marks.
-    pub incarnation: u64,
-    /// The epoch of the checkpoint that was restored: up to it, marks of the incarnation before count as ours.
-    pub restored: Epoch,
+    /// The incarnations of this line of time, oldest first, each with the epoch that it began from; the last is the present one.
+    pub lineage: Vec<(u64, Epoch)>,
+    /// False while nothing may be delivered or inserted, because another process may own the database by now.
+    pub may_write: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Where sinks run.
     pub tokio: tokio::runtime::Handle,
 }
@@ -246,6 +246,12 @@ impl Runtime {
         let _already_ended = self.commands.send(Command::Abandon);
     }
 
+    /// Ends the loop where it stands, for `reason`.
+    pub fn fail(&self, reason: Error) {
+        self.died.lock().get_or_insert(reason);
+        self.abandon();
+    }
+
     /// Commits `record` together with the next write to a table.
     ///
     /// # Errors
@@ -295,6 +301,15 @@ impl Runtime {
     fn ended(&self) -> Error {
         self.died().unwrap_or_else(|| Error::cancelled("the database is shut down"))
     }
+}
+
+/// The last epoch committed to a store that is not open yet.
+///
+/// # Errors
+/// `Storage`, `Corrupt`.
+pub fn last_epoch(blocks: &dyn headwater_state::BlockStore) -> Result<Epoch> {
+    let record: Option<crate::persisted::EpochRecord> = crate::persisted::get(blocks, &crate::persisted::key("epoch", ""))?;
+    Ok(record.unwrap_or_default().epoch)
 }
 
 /// A channel for a subscription.

@@ -1,5 +1,6 @@
 //! One task per sink: takes synced epochs from the outbox, delivers them with their mark, tries again with back-off.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_connectors::{Delivery, Mark, Sink};
@@ -64,11 +65,28 @@ impl Deliverable {
     }
 }
 
-/// What identifies this line of time in marks.
-#[derive(Clone, Copy)]
+/// This line of time, and whether it is certain that nobody else goes on with it.
+#[derive(Clone)]
 pub(crate) struct Line {
-    pub incarnation: u64,
-    pub restored: Epoch,
+    pub lineage: Vec<(u64, Epoch)>,
+    pub may_write: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Line {
+    fn incarnation(&self) -> u64 {
+        self.lineage.last().map_or(0, |(incarnation, _)| *incarnation)
+    }
+
+    /// Every later incarnation began from an epoch that holds what was delivered with `mark`.
+    fn holds(&self, mark: &Mark) -> bool {
+        let Some(at) = self.lineage.iter().position(|(incarnation, _)| *incarnation == mark.incarnation) else { return false };
+        self.lineage[at + 1..].iter().all(|(_, began)| mark.epoch <= *began)
+    }
+
+    fn check(&self) -> Result<()> {
+        let in_doubt = || Error::external("the lease on the checkpoint URL could not be renewed: nothing is delivered until it is");
+        if (self.may_write)() { Ok(()) } else { Err(in_doubt()) }
+    }
 }
 
 pub(crate) struct Courier {
@@ -135,7 +153,7 @@ impl Courier {
 
     async fn deliver_all(&mut self) -> Result<()> {
         let mut sink = self.def.connector.open_sink(&self.def.definition)?;
-        // The mark as the target holds it, and how far the outbox was read: epochs that change nothing are not delivered.
+        // What the target holds, and how far its epochs have been seen: epochs whose net change is nothing move only the latter.
         let mut mark = self.reconcile(sink.as_mut()).await?;
         let mut seen = mark.epoch;
         self.tell_state(None).await?;
@@ -150,10 +168,13 @@ impl Courier {
             seen = answer.upto;
             let changes = net(&self.def, &answer.changes)?;
             if !changes.is_empty() {
-                let next = Mark { sink: mark.sink, incarnation: self.line.incarnation, epoch: seen };
+                let next = Mark { incarnation: self.line.incarnation(), epoch: seen, ..mark };
+                self.line.check()?;
                 sink.deliver(&Delivery { before: Some(mark), mark: next, changes }).await?;
-                self.delivered(next).await?;
                 mark = next;
+            }
+            if !answer.changes.is_empty() {
+                self.delivered(mark, seen).await?;
             }
         }
     }
@@ -171,17 +192,17 @@ impl Courier {
         }
     }
 
-    /// Of this incarnation and not ahead of what is durable here, or from before the restored checkpoint.
+    /// Not ahead of what is durable here, and of this line of time.
     fn is_of_this_line(&self, mark: &Mark) -> bool {
-        let same = mark.incarnation == self.line.incarnation && mark.epoch <= *self.deliverable.synced.borrow();
-        same || (mark.incarnation < self.line.incarnation && mark.epoch <= self.line.restored)
+        mark.epoch <= *self.deliverable.synced.borrow() && self.line.holds(mark)
     }
 
     /// The view as it is now; the target keeps what it has of others.
     async fn first_delivery(&mut self, sink: &mut dyn Sink) -> Result<Mark> {
         let (mark, changes) = self.all().await?;
+        self.line.check()?;
         sink.deliver(&Delivery { before: None, mark, changes }).await?;
-        self.delivered(mark).await?;
+        self.delivered(mark, mark.epoch).await?;
         Ok(mark)
     }
 
@@ -189,14 +210,13 @@ impl Courier {
     async fn rewrite(&mut self, sink: &mut dyn Sink) -> Result<Mark> {
         if !self.def.definition.upsert {
             let name = &self.def.definition.name;
-            let error = Error::storage(format!(
-                "sink \"{name}\" cannot tell which rows its target has: the mark there is not of this line of time"
-            ));
+            let error = Error::storage(format!("sink \"{name}\" cannot tell which rows its target has: the mark there is not of this line of time"));
             return Err(error.with_hint("an append sink cannot take rows back; check the target, then drop the sink and create it again"));
         }
         let (mark, rows) = self.all().await?;
+        self.line.check()?;
         sink.rewrite(rows, mark).await?;
-        self.delivered(mark).await?;
+        self.delivered(mark, mark.epoch).await?;
         Ok(mark)
     }
 
@@ -206,7 +226,7 @@ impl Courier {
         if answer.upto.0 > 0 {
             self.deliverable.beyond(Epoch(answer.upto.0 - 1)).await?;
         }
-        let mark = Mark { sink: self.def.definition.uuid, incarnation: self.line.incarnation, epoch: answer.upto };
+        let mark = Mark { sink: self.def.definition.uuid, incarnation: self.line.incarnation(), epoch: answer.upto };
         Ok((mark, net(&self.def, &answer.changes)?))
     }
 
@@ -215,8 +235,8 @@ impl Courier {
         self.runtime.ask(|reply| Command::Outbox { ask, reply }).await
     }
 
-    async fn delivered(&self, mark: Mark) -> Result<()> {
-        self.runtime.tell(Command::Delivered { sink: self.def.id, mark }).await
+    async fn delivered(&self, mark: Mark, upto: Epoch) -> Result<()> {
+        self.runtime.tell(Command::Delivered { sink: self.def.id, mark, upto }).await
     }
 }
 

@@ -187,7 +187,7 @@ impl EpochLoop {
                 answer(reply, self.outbox(&ask));
                 Ok(())
             }
-            Command::Delivered { sink, mark } => self.delivered(sink, mark),
+            Command::Delivered { sink, mark, upto } => self.delivered(sink, mark, upto),
             Command::SinkState { sink, state, retries } => {
                 self.sink_state(sink, state, retries);
                 Ok(())
@@ -340,7 +340,7 @@ impl EpochLoop {
         }
         // Views that failed while flushing have left their failure here.
         writes.append(std::mem::take(&mut self.writes));
-        let record = EpochRecord { epoch, now: self.now, incarnation: self.setup.incarnation };
+        let record = EpochRecord { epoch, now: self.now, incarnation: self.incarnation() };
         persisted::put(&mut writes, persisted::key("epoch", ""), &record)?;
         self.store.collect_garbage(&mut writes);
         Ok(writes)
@@ -396,6 +396,11 @@ impl EpochLoop {
         self.cut.remove(id);
     }
 
+    /// The present incarnation.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.setup.lineage.last().map_or(0, |(incarnation, _)| *incarnation)
+    }
+
     pub(crate) fn view_ids(&self) -> Vec<ObjectId> {
         self.views.keys().copied().collect()
     }
@@ -432,6 +437,7 @@ impl EpochLoop {
         let now = self.now;
         let applied = match (self.disk.full(), self.tables.get_mut(&table)) {
             (Some(message), _) => Err(Error::storage(message).with_sqlstate("53100")),
+            (None, Some(_)) if !(self.setup.may_write)() => Err(lease_in_doubt()),
             (None, Some(table)) => table.apply(write, now),
             (None, None) => Err(Error::not_found("this table does not exist any more")),
         };
@@ -469,6 +475,11 @@ impl EpochLoop {
 /// Tells whoever asked; nobody may be there any more.
 pub(crate) fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     let _nobody_waits_any_more = reply.send(value);
+}
+
+fn lease_in_doubt() -> Error {
+    let error = Error::external("the lease on the checkpoint URL could not be renewed: nothing is written until it is");
+    error.with_hint("check that the object store can be reached")
 }
 
 /// How long the loop sleeps when nothing comes.

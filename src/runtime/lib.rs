@@ -22,7 +22,7 @@ mod sync;
 mod table;
 mod tasks;
 
-pub use command::{Conflict, EpochChanges, Runtime, Setup, TableWrite, WriteDone};
+pub use command::{Conflict, EpochChanges, Runtime, Setup, TableWrite, WriteDone, last_epoch};
 pub use definition::{Definition, EventTime, SinkDef, SourceDef, TableDef, ViewDef};
 pub use diverted::{late_schema, source_errors_schema, view_errors_schema};
 pub use published::{Published, PublishedCell, RelationState};

@@ -16,7 +16,10 @@ use crate::{EpochChanges, SinkDef, persisted};
 pub(crate) struct RunningSink {
     pub def: SinkDef,
     pub task: JoinHandle<()>,
+    /// What the target holds.
     pub mark: Option<Mark>,
+    /// All epochs up to this one are delivered, those without a net change among them.
+    pub seen: Epoch,
     pub message: Option<String>,
     pub retries: u64,
 }
@@ -24,16 +27,16 @@ pub(crate) struct RunningSink {
 impl EpochLoop {
     /// Starts delivering.
     pub(crate) fn start_sink(&mut self, def: SinkDef) -> Result<()> {
-        let mark = persisted::get(self.store.blocks().as_ref(), &persisted::object_key("sink", def.id))?;
+        let mark: Option<Mark> = persisted::get(self.store.blocks().as_ref(), &persisted::object_key("sink", def.id))?;
         if let Some(relation) = self.relation_mut(def.from) {
             relation.keep_epochs(true);
         }
         let checkpoint = def.wait_for_checkpoint.then(|| self.checkpointed.subscribe());
         let deliverable = Deliverable { synced: self.synced.clone(), checkpoint };
-        let line = Line { incarnation: self.setup.incarnation, restored: self.setup.restored };
+        let line = Line { lineage: self.setup.lineage.clone(), may_write: self.setup.may_write.clone() };
         let courier = Courier::new(def.clone(), Asker(self.commands.clone()), deliverable, line);
         let task = self.setup.tokio.spawn(courier.run());
-        self.sinks.insert(def.id, RunningSink { def, task, mark, message: None, retries: 0 });
+        self.sinks.insert(def.id, RunningSink { def, task, mark, seen: mark.map_or(Epoch(0), |m: Mark| m.epoch), message: None, retries: 0 });
         Ok(())
     }
 
@@ -78,13 +81,13 @@ impl EpochLoop {
     }
 
     /// A delivery is in the target: its mark is kept with the next epoch, what no sink of the relation needs is freed.
-    pub(crate) fn delivered(&mut self, id: ObjectId, mark: Mark) -> Result<()> {
+    pub(crate) fn delivered(&mut self, id: ObjectId, mark: Mark, upto: Epoch) -> Result<()> {
         let Some(sink) = self.sinks.get_mut(&id) else { return Ok(()) };
         sink.mark = Some(mark);
+        sink.seen = upto;
         let from = sink.def.from;
         persisted::put(&mut self.writes, persisted::object_key("sink", id), &mark)?;
-        let marks = self.sinks.values().filter(|s| s.def.from == from).map(|s| s.mark.map_or(Epoch(0), |m| m.epoch));
-        let freed = marks.min().unwrap_or_default();
+        let freed = self.sinks.values().filter(|s| s.def.from == from).map(|s| s.seen).min().unwrap_or_default();
         if let Some(relation) = self.relation_mut(from) {
             relation.release(freed);
         }
