@@ -127,7 +127,8 @@ impl Catalog {
         let readers = self.dependents(id);
         if !readers.is_empty() {
             let names: Vec<String> = readers.iter().map(|r| format!("{} \"{}\"", r.kind.noun(), r.name)).collect();
-            let error = Error::in_use(format!("cannot drop {} \"{}\": it is read by {}", object.kind.noun(), object.name, names.join(", ")));
+            let error =
+                Error::in_use(format!("cannot drop {} \"{}\": it is read by {}", object.kind.noun(), object.name, names.join(", ")));
             return Err(error.with_hint("drop those first, or say CASCADE"));
         }
         self.objects.remove(&id);

@@ -98,9 +98,7 @@ impl Taker {
 /// Removes `directory` if it is there.
 async fn remove(directory: PathBuf) -> Result<()> {
     let gone = move || match std::fs::remove_dir_all(&directory) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::storage(format!("cannot remove {}: {e}", directory.display())))
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::storage(format!("cannot remove {}: {e}", directory.display()))),
         _ => Ok(()),
     };
     tokio::task::spawn_blocking(gone).await.map_err(|e| Error::bug(e.to_string()))?

@@ -31,7 +31,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub fn new(options: Options, runtime: Runtime, planner: Planner, catalog: Arc<RwLock<Arc<Catalog>>>, checkpointer: Option<Checkpointer>) -> Self {
+    pub fn new(
+        options: Options,
+        runtime: Runtime,
+        planner: Planner,
+        catalog: Arc<RwLock<Arc<Catalog>>>,
+        checkpointer: Option<Checkpointer>,
+    ) -> Self {
         Self {
             clock: options.clock.clone(),
             options,

@@ -70,11 +70,7 @@ impl Session {
         Ok(Outcome::done("CREATE SINK"))
     }
 
-    async fn create(
-        &self,
-        object: Object,
-        definition: impl FnOnce(&Arc<Object>, &Session) -> Result<Definition>,
-    ) -> Result<Arc<Object>> {
+    async fn create(&self, object: Object, definition: impl FnOnce(&Arc<Object>, &Session) -> Result<Definition>) -> Result<Arc<Object>> {
         let _one_at_a_time = self.shared.ddl.lock().await;
         let mut catalog = Catalog::clone(&self.shared.catalog());
         let object = catalog.create(object, Uuid::new_v4())?;

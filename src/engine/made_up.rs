@@ -46,10 +46,20 @@ pub(crate) fn reads_status(plan: &LogicalPlan) -> bool {
 ///
 /// # Errors
 /// `NotFound`.
-pub(crate) fn table(shared: &Shared, settings: &Settings, schema: &str, name: &str, status: Option<&Status>) -> Result<Arc<dyn TableProvider>> {
+pub(crate) fn table(
+    shared: &Shared,
+    settings: &Settings,
+    schema: &str,
+    name: &str,
+    status: Option<&Status>,
+) -> Result<Arc<dyn TableProvider>> {
     let missing = || Error::not_found(format!("relation \"{schema}.{name}\" does not exist")).with_sqlstate("42P01");
     let relation = system::find(schema, name).ok_or_else(missing)?;
-    let status = system::Status { runtime: status.cloned().unwrap_or_default(), sessions: shared.sessions.lock().values().cloned().collect(), ..system::Status::default() };
+    let status = system::Status {
+        runtime: status.cloned().unwrap_or_default(),
+        sessions: shared.sessions.lock().values().cloned().collect(),
+        ..system::Status::default()
+    };
     let facts = Facts { catalog: Catalog::clone(&shared.catalog()), status, settings: settings.clone() };
     let batch = relation.batch(&facts)?;
     Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]]).map_err(ours)?))

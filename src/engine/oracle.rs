@@ -58,7 +58,8 @@ impl Session {
     async fn accepted(&self, refusal: &Refusal, late: &[RecordBatch], tables: Tables<'_>) -> Result<MemTable> {
         let came = self.batch(with_tables(refusal.input().clone(), tables)?).await?;
         let fields = refusal.input().schema().fields().iter().enumerate();
-        let schema: SchemaRef = Arc::new(Schema::new(fields.map(|(at, f)| Field::new(format!("c{at}"), f.data_type().clone(), true)).collect::<Vec<_>>()));
+        let schema: SchemaRef =
+            Arc::new(Schema::new(fields.map(|(at, f)| Field::new(format!("c{at}"), f.data_type().clone(), true)).collect::<Vec<_>>()));
         let columns: Vec<usize> = (0..schema.fields().len()).collect();
         let mut changes = Vec::new();
         for batch in &came {

@@ -136,7 +136,13 @@ fn is_definition(bound: &Bound) -> bool {
     use Bound as B;
     matches!(
         bound,
-        B::CreateSource(_) | B::CreateTable(_) | B::CreateView(_) | B::CreateMaterializedView(..) | B::CreateSink(..) | B::Drop(..) | B::Comment(_)
+        B::CreateSource(_)
+            | B::CreateTable(_)
+            | B::CreateView(_)
+            | B::CreateMaterializedView(..)
+            | B::CreateSink(..)
+            | B::Drop(..)
+            | B::Comment(_)
     )
 }
 

@@ -12,8 +12,8 @@ use headwater_types::{Epoch, Error, Result};
 
 use crate::checkpointer::Checkpointer;
 use crate::database::Shared;
-use crate::tasks::Task;
 use crate::ddl::view_definition;
+use crate::tasks::Task;
 use parking_lot::RwLock;
 
 use crate::{Options, connect, made_up};
@@ -153,6 +153,8 @@ fn definitions(catalog: &Catalog, planner: &Planner, options: &Options) -> Resul
 
 fn other_plan(object: &Object) -> Error {
     let version = env!("CARGO_PKG_VERSION");
-    let message = format!("view \"{}\" was made by another version: Headwater {version} plans it otherwise and cannot read its state", object.name);
-    Error::unsupported(message).with_hint("open the data with the version that made it, drop the view there, and create it again with this one")
+    let message =
+        format!("view \"{}\" was made by another version: Headwater {version} plans it otherwise and cannot read its state", object.name);
+    Error::unsupported(message)
+        .with_hint("open the data with the version that made it, drop the view there, and create it again with this one")
 }

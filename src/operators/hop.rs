@@ -182,8 +182,7 @@ mod tests {
         let mut bench = Bench::new(Hop::new(&schema, 0, windows(10, 10)).unwrap(), 1);
         bench.epoch(&[batch(&schema, &[Some(-1), Some(20), Some(9)])], &[(0, 0, 25)]);
         let starts: Vec<(&str, &str)> = bench.view.keys().map(|row| (row[1].as_str(), row[2].as_str())).collect();
-        let expected =
-            [("0", "1969-12-31T23:59:59.999990"), ("2", "1970-01-01T00:00:00"), ("1", "1970-01-01T00:00:00.000020")];
+        let expected = [("0", "1969-12-31T23:59:59.999990"), ("2", "1970-01-01T00:00:00"), ("1", "1970-01-01T00:00:00.000020")];
         assert_eq!(starts, expected);
         assert_eq!((bench.output_watermarks.get(2), bench.output_watermarks.get(3)), (Some(20), Some(30)));
     }

@@ -308,7 +308,10 @@ mod tests {
         assert_eq!(spec(false).watermarked(&[1], &[2]), Vec::<usize>::new());
         let mut bench = Bench::new(spec(false), 2);
         bench.epoch(&[], &[(0, 1, 50), (0, 2, 70), (1, 1, 40)]);
-        assert_eq!((bench.output_watermarks.get(1), bench.output_watermarks.get(4), bench.output_watermarks.get(2)), (Some(40), Some(40), None));
+        assert_eq!(
+            (bench.output_watermarks.get(1), bench.output_watermarks.get(4), bench.output_watermarks.get(2)),
+            (Some(40), Some(40), None)
+        );
     }
 
     #[test]

@@ -156,7 +156,11 @@ mod tests {
 
     fn input() -> SchemaRef {
         let time = DataType::Timestamp(TimeUnit::Microsecond, None);
-        Arc::new(Schema::new(vec![Field::new("at", time, true), Field::new("a", DataType::Int64, true), Field::new("b", DataType::Int64, true)]))
+        Arc::new(Schema::new(vec![
+            Field::new("at", time, true),
+            Field::new("a", DataType::Int64, true),
+            Field::new("b", DataType::Int64, true),
+        ]))
     }
 
     fn batch(values: &[(i64, i64, i64)]) -> (usize, ChangeBatch) {

@@ -36,7 +36,19 @@ impl Bench {
         let (store, operator) = open(&spec, &blocks).unwrap();
         let watermarks = vec![Watermarks::none(); inputs];
         let (view, late, failed, emitted) = (View::new(), View::new(), View::new(), View::new());
-        Self { spec, blocks, store, operator, epoch: Epoch(0), watermarks, view, late, failed, emitted, output_watermarks: Watermarks::none() }
+        Self {
+            spec,
+            blocks,
+            store,
+            operator,
+            epoch: Epoch(0),
+            watermarks,
+            view,
+            late,
+            failed,
+            emitted,
+            output_watermarks: Watermarks::none(),
+        }
     }
 
     /// Goes on as after a restart of the process.

@@ -17,9 +17,18 @@ pub struct Windows {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Grid {
-    Fixed { slide: i64, size: i64, origin: i64 },
+    Fixed {
+        slide: i64,
+        size: i64,
+        origin: i64,
+    },
     /// `shift` is the part of the offset below a month, in microseconds.
-    Calendar { slide: i64, size: i64, origin: i64, shift: i64 },
+    Calendar {
+        slide: i64,
+        size: i64,
+        origin: i64,
+        shift: i64,
+    },
 }
 
 /// Which end of a window.
@@ -145,7 +154,11 @@ impl std::fmt::Display for Windows {
             Grid::Fixed { slide, size, origin } => ("us", slide, size, origin),
             Grid::Calendar { slide, size, origin, .. } => ("months", slide, size, origin),
         };
-        if slide == size { write!(f, "tumbling windows of {size} {unit}")? } else { write!(f, "windows of {size} {unit} every {slide}")? }
+        if slide == size {
+            write!(f, "tumbling windows of {size} {unit}")?
+        } else {
+            write!(f, "windows of {size} {unit} every {slide}")?
+        }
         if origin != 0 { write!(f, " offset {origin}") } else { Ok(()) }
     }
 }

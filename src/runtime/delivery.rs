@@ -210,7 +210,9 @@ impl Courier {
     async fn rewrite(&mut self, sink: &mut dyn Sink) -> Result<Mark> {
         if !self.def.definition.upsert {
             let name = &self.def.definition.name;
-            let error = Error::storage(format!("sink \"{name}\" cannot tell which rows its target has: the mark there is not of this line of time"));
+            let error = Error::storage(format!(
+                "sink \"{name}\" cannot tell which rows its target has: the mark there is not of this line of time"
+            ));
             return Err(error.with_hint("an append sink cannot take rows back; check the target, then drop the sink and create it again"));
         }
         let (mark, rows) = self.all().await?;

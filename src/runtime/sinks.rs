@@ -36,7 +36,8 @@ impl EpochLoop {
         let line = Line { lineage: self.setup.lineage.clone(), may_write: self.setup.may_write.clone() };
         let courier = Courier::new(def.clone(), Asker(self.commands.clone()), deliverable, line);
         let task = self.setup.tokio.spawn(courier.run());
-        self.sinks.insert(def.id, RunningSink { def, task, mark, seen: mark.map_or(Epoch(0), |m: Mark| m.epoch), message: None, retries: 0 });
+        self.sinks
+            .insert(def.id, RunningSink { def, task, mark, seen: mark.map_or(Epoch(0), |m: Mark| m.epoch), message: None, retries: 0 });
         Ok(())
     }
 

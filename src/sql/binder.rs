@@ -19,7 +19,13 @@ use crate::planner::Planner;
 use crate::{Bound, Settings, Statement, query};
 
 /// Resolves `statement`.
-pub(crate) fn bind(planner: &Planner, statement: &Statement, catalog: &Catalog, settings: &Settings, types: &[Option<DataType>]) -> Result<Bound> {
+pub(crate) fn bind(
+    planner: &Planner,
+    statement: &Statement,
+    catalog: &Catalog,
+    settings: &Settings,
+    types: &[Option<DataType>],
+) -> Result<Bound> {
     let mut context = Context::new(planner, catalog, settings, statement.source().clone());
     context.parameters = types.to_vec();
     dispatch(&context, statement, statement.ast()).map_err(|error| located(error, statement))
@@ -89,8 +95,23 @@ fn taken(context: &Context<'_>, name: &Name, if_not_exists: bool, tag: &'static 
 }
 
 /// A draft: number and UUID come when it is created.
-fn draft(name: &Name, kind: ObjectKind, statement: &Statement, columns: Vec<headwater_catalog::Column>, depends_on: Vec<ObjectId>) -> Object {
-    Object { id: ObjectId(0), uuid: uuid::Uuid::nil(), name: name.text.clone(), kind, sql: statement.text().to_owned(), columns, depends_on, comment: None }
+fn draft(
+    name: &Name,
+    kind: ObjectKind,
+    statement: &Statement,
+    columns: Vec<headwater_catalog::Column>,
+    depends_on: Vec<ObjectId>,
+) -> Object {
+    Object {
+        id: ObjectId(0),
+        uuid: uuid::Uuid::nil(),
+        name: name.text.clone(),
+        kind,
+        sql: statement.text().to_owned(),
+        columns,
+        depends_on,
+        comment: None,
+    }
 }
 
 /// The object called `name`, which must be of `kind`.

@@ -46,9 +46,15 @@ fn rewrite_cast(cast: Cast, schema: &DFSchema) -> PlanResult<Transformed<Expr>> 
 /// The conversion to use instead of Arrow's cast, where that differs.
 fn conversion(from: &DataType, to: &DataType) -> Option<Conversion> {
     let is_text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    let has_fraction = matches!(from, DataType::Float32 | DataType::Float64) || matches!(from, DataType::Decimal128(_, scale) if *scale > 0);
+    let has_fraction =
+        matches!(from, DataType::Float32 | DataType::Float64) || matches!(from, DataType::Decimal128(_, scale) if *scale > 0);
     match to {
-        DataType::Utf8 if matches!(from, DataType::Timestamp(..) | DataType::Float32 | DataType::Float64 | DataType::Interval(_) | DataType::Binary) => {
+        DataType::Utf8
+            if matches!(
+                from,
+                DataType::Timestamp(..) | DataType::Float32 | DataType::Float64 | DataType::Interval(_) | DataType::Binary
+            ) =>
+        {
             Some(Conversion::Text)
         }
         DataType::Utf8 if *from == DataType::FixedSizeBinary(16) => Some(Conversion::Text),
@@ -108,7 +114,13 @@ fn has_literals(data_type: &DataType) -> bool {
     data_type.is_numeric()
         || matches!(
             data_type,
-            DataType::Boolean | DataType::Binary | DataType::FixedSizeBinary(16) | DataType::Date32 | DataType::Time64(_) | DataType::Timestamp(..) | DataType::Interval(_)
+            DataType::Boolean
+                | DataType::Binary
+                | DataType::FixedSizeBinary(16)
+                | DataType::Date32
+                | DataType::Time64(_)
+                | DataType::Timestamp(..)
+                | DataType::Interval(_)
         )
 }
 
@@ -165,7 +177,8 @@ pub(crate) fn assign(plan: &LogicalPlan, at: usize, column: &Column) -> Result<E
     let expr = Expr::Column(plan.schema().columns()[at].clone());
     let to = column.field();
     if !can_assign(from.data_type(), to.data_type()) && !is_untyped(plan, at) {
-        let message = format!("column \"{}\" is of type {} but expression is of type {}", column.name, sql_name(&to), type_name(from.data_type()));
+        let message =
+            format!("column \"{}\" is of type {} but expression is of type {}", column.name, sql_name(&to), type_name(from.data_type()));
         return Err(Error::invalid(message).with_sqlstate("42804").with_hint("you will need to rewrite or cast the expression"));
     }
     cast_to(expr, plan.schema(), &to).map_err(crate::errors::from_datafusion)
@@ -182,7 +195,9 @@ fn is_untyped(plan: &LogicalPlan, at: usize) -> bool {
     match plan {
         LogicalPlan::Values(values) => values.values.iter().all(|row| untyped(&row[at])),
         LogicalPlan::Projection(projection) => match projection.expr[at].clone().unalias() {
-            Expr::Column(column) => projection.input.schema().maybe_index_of_column(&column).is_some_and(|inside| is_untyped(&projection.input, inside)),
+            Expr::Column(column) => {
+                projection.input.schema().maybe_index_of_column(&column).is_some_and(|inside| is_untyped(&projection.input, inside))
+            }
             expr => untyped(&expr),
         },
         LogicalPlan::SubqueryAlias(alias) => is_untyped(&alias.input, at),

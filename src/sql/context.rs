@@ -107,7 +107,8 @@ impl<'a> Context<'a> {
             return Err(Error::limit(format!("views are nested deeper than {VIEW_DEPTH_MAX} levels")));
         }
         let statement = crate::parser::parse(sql)?.pop().ok_or_else(|| Error::bug(format!("view \"{name}\" has no text")))?;
-        let inside = Context { depth: self.depth + 1, ..Context::new(self.planner, self.catalog, self.settings, statement.source().clone()) };
+        let inside =
+            Context { depth: self.depth + 1, ..Context::new(self.planner, self.catalog, self.settings, statement.source().clone()) };
         let plan = crate::views::view_query(&inside, statement.ast()).map_err(|e| e.context(format!("in view \"{name}\"")))?;
         inside.reads.borrow().iter().for_each(|id| self.note(*id));
         Ok(plan)

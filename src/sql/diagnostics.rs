@@ -53,8 +53,11 @@ fn solid_tokens(statement: &Statement) -> Vec<TokenWithSpan> {
 /// Where `words` (upper case) first follow each other in the statement: 1-based character offset and length in the whole text.
 pub(crate) fn find_words(statement: &Statement, words: &[&str]) -> Option<(usize, usize)> {
     let tokens = solid_tokens(statement);
-    let matches = |token: &TokenWithSpan, word: &str| matches!(&token.token, Token::Word(Word { value, .. }) if value.to_uppercase() == word);
-    let found = tokens.windows(words.len().max(1)).find(|window| window.len() == words.len() && window.iter().zip(words).all(|(t, w)| matches(t, w)))?;
+    let matches =
+        |token: &TokenWithSpan, word: &str| matches!(&token.token, Token::Word(Word { value, .. }) if value.to_uppercase() == word);
+    let found = tokens
+        .windows(words.len().max(1))
+        .find(|window| window.len() == words.len() && window.iter().zip(words).all(|(t, w)| matches(t, w)))?;
     let text = crate::parser::SourceText::new(statement.text());
     let (first, last) = (found.first()?, found.last()?);
     let (from, _) = text.place(first.span)?;

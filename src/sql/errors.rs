@@ -153,8 +153,19 @@ fn from_plan(message: &str) -> Error {
             None => error,
         };
     }
-    let types = ["Cannot coerce", "cannot coerce", "Cannot infer common argument type", "No function matches", "failed to coerce", "can't cast", "is not a valid"];
-    if message.contains("No function matches") || message.contains("Failed to coerce arguments") || message.contains("Error during planning: Function") {
+    let types = [
+        "Cannot coerce",
+        "cannot coerce",
+        "Cannot infer common argument type",
+        "No function matches",
+        "failed to coerce",
+        "can't cast",
+        "is not a valid",
+    ];
+    if message.contains("No function matches")
+        || message.contains("Failed to coerce arguments")
+        || message.contains("Error during planning: Function")
+    {
         return Error::invalid(message.lines().next().unwrap_or(message)).with_sqlstate("42883");
     }
     if types.iter().any(|t| message.contains(t)) {
@@ -173,9 +184,10 @@ fn from_arrow(error: &ArrowError) -> Error {
     match error {
         ArrowError::DivideByZero => Error::invalid("division by zero").with_sqlstate("22012"),
         ArrowError::ArithmeticOverflow(message) => Error::invalid(format!("value out of range: {message}")).with_sqlstate("22003"),
-        ArrowError::CastError(message) | ArrowError::ParseError(message) | ArrowError::InvalidArgumentError(message) | ArrowError::ComputeError(message) => {
-            from_message(message)
-        }
+        ArrowError::CastError(message)
+        | ArrowError::ParseError(message)
+        | ArrowError::InvalidArgumentError(message)
+        | ArrowError::ComputeError(message) => from_message(message),
         ArrowError::ExternalError(inside) => from_external(inside.as_ref()),
         other => Error::new(ErrorKind::Bug, other.to_string()),
     }
@@ -188,9 +200,27 @@ fn from_message(message: &str) -> Error {
     let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
     let state = if has(&["divide by zero", "division by zero"]) {
         return Error::invalid("division by zero").with_sqlstate("22012");
-    } else if has(&["overflow", "out of range", "can't cast value", "is too large", "too small", "cannot be represented", "is greater than max", "is larger than max"]) {
+    } else if has(&[
+        "overflow",
+        "out of range",
+        "can't cast value",
+        "is too large",
+        "too small",
+        "cannot be represented",
+        "is greater than max",
+        "is larger than max",
+    ]) {
         "22003"
-    } else if has(&["error parsing timestamp", "error parsing date", "timestamp", "date32", "time64", "parse interval", "invalid interval", "parsing interval"]) {
+    } else if has(&[
+        "error parsing timestamp",
+        "error parsing date",
+        "timestamp",
+        "date32",
+        "time64",
+        "parse interval",
+        "invalid interval",
+        "parsing interval",
+    ]) {
         "22007"
     } else if has(&["cannot cast string", "cannot parse", "error parsing", "invalid input syntax", "failed to parse", "invalid value"]) {
         "22P02"

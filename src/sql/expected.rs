@@ -42,8 +42,12 @@ impl World {
             let uuid = uuid::Uuid::from_u128(self.uuids);
             match &last {
                 Bound::CreateView(object) if object.id.0 != 0 => drop(self.catalog.replace(object.clone())?),
-                Bound::CreateSource(object) | Bound::CreateTable(object) | Bound::CreateView(object) => drop(self.catalog.create(object.clone(), uuid)?),
-                Bound::CreateMaterializedView(object, _) | Bound::CreateSink(object, None) => drop(self.catalog.create(object.clone(), uuid)?),
+                Bound::CreateSource(object) | Bound::CreateTable(object) | Bound::CreateView(object) => {
+                    drop(self.catalog.create(object.clone(), uuid)?)
+                }
+                Bound::CreateMaterializedView(object, _) | Bound::CreateSink(object, None) => {
+                    drop(self.catalog.create(object.clone(), uuid)?)
+                }
                 Bound::Drop(_, objects) => {
                     for object in objects {
                         self.catalog.drop(object.id)?;

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectNamePart, OrderByKind, Query, Select,
-    SelectItem, SetExpr, Statement as Sql, Value, ValueWithSpan, VisitMut, VisitorMut,
+    CastKind, DataType, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectNamePart,
+    OrderByKind, Query, Select, SelectItem, SetExpr, Statement as Sql, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -73,8 +73,22 @@ fn plain_number(expr: &mut Expr) {
 }
 
 /// Functions whose result has the type of its arguments. Others may need their arguments to be literals, and take any integer type.
-const TYPED_BY_ARGUMENTS: [&str; 14] =
-    ["coalesce", "nullif", "greatest", "least", "min", "max", "sum", "avg", "array_agg", "first_value", "last_value", "abs", "mod", "make_array"];
+const TYPED_BY_ARGUMENTS: [&str; 14] = [
+    "coalesce",
+    "nullif",
+    "greatest",
+    "least",
+    "min",
+    "max",
+    "sum",
+    "avg",
+    "array_agg",
+    "first_value",
+    "last_value",
+    "abs",
+    "mod",
+    "make_array",
+];
 
 fn plain_arguments(name: &str, args: &mut FunctionArguments) {
     let FunctionArguments::List(list) = args else { return };
@@ -224,4 +238,3 @@ fn session_value(expr: &Expr, settings: &Settings) -> Option<Expr> {
     };
     Some(Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(value), span: Span::empty() }))
 }
-

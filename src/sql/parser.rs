@@ -13,8 +13,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use headwater_types::{Micros, Result};
 
 pub(crate) use ast::{
-    Ast, ColumnDef, CopyWhat, CreateRelation, CreateSink, CreateView, Emit, EncodeDef, Explained, Kind, OptionEntry, Readable, Show, SinkInput,
-    WatermarkDef,
+    Ast, ColumnDef, CopyWhat, CreateRelation, CreateSink, CreateView, Emit, EncodeDef, Explained, Kind, OptionEntry, Readable, Show,
+    SinkInput, WatermarkDef,
 };
 pub(crate) use reader::{DIALECT, Name, at, folded, syntax};
 pub(crate) use text::SourceText;
@@ -157,7 +157,8 @@ fn statement(reader: &mut Reader) -> Result<Ast> {
         "CRASH" => Ok(Ast::Crash),
         "ADVANCE" => advance_clock(reader),
         "SUBSCRIBE" => Err(refused.with_hint("COPY (SUBSCRIBE view) TO STDOUT, or DECLARE c SUBSCRIPTION CURSOR FOR view")),
-        "ALTER" | "GRANT" | "REVOKE" | "TRUNCATE" | "MERGE" | "LOCK" | "LISTEN" | "NOTIFY" | "CALL" | "DO" | "VACUUM" | "ANALYZE" | "REFRESH" => Err(refused),
+        "ALTER" | "GRANT" | "REVOKE" | "TRUNCATE" | "MERGE" | "LOCK" | "LISTEN" | "NOTIFY" | "CALL" | "DO" | "VACUUM" | "ANALYZE"
+        | "REFRESH" => Err(refused),
         _ => block_or_cursor(reader, &word)?.ok_or(unknown),
     }
 }

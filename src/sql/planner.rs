@@ -97,7 +97,13 @@ impl Planner {
     ///
     /// # Errors
     /// As [`Planner::bind`].
-    pub fn bind_prepared(&self, statement: &Statement, catalog: &Catalog, settings: &Settings, types: &[Option<DataType>]) -> Result<Bound> {
+    pub fn bind_prepared(
+        &self,
+        statement: &Statement,
+        catalog: &Catalog,
+        settings: &Settings,
+        types: &[Option<DataType>],
+    ) -> Result<Bound> {
         binder::bind(self, statement, catalog, settings, types)
     }
 

@@ -26,18 +26,21 @@ use crate::parser::{Ast, Emit, SinkInput};
 use crate::planner::Planner;
 use crate::{Settings, Statement, views};
 
-pub use refusal::Refusal;
 pub(crate) use explain::{explain, relation_line};
+pub use refusal::Refusal;
 
 /// The operators that keep `query` up to date. Errors that have no place yet get that of the construct they name.
 pub(crate) fn plan(context: &Context<'_>, statement: &Statement, query: LogicalPlan, emit: Emit) -> Result<PlannedView> {
     guard::check(&query, statement)?;
     let logical = optimize::optimize(context.planner, query, &context.text)?;
     guard::check_optimized(&logical, statement)?;
-    let (plan, promised, refusal) = lower::lower(context, &logical, matches!(emit, Emit::OnWindowClose(_))).map_err(|error| match (error.place(), emit) {
-        (None, Emit::OnWindowClose(Some((offset, length)))) if error.message().contains("EMIT ON WINDOW CLOSE") => error.at(offset, length),
-        _ => error,
-    })?;
+    let (plan, promised, refusal) =
+        lower::lower(context, &logical, matches!(emit, Emit::OnWindowClose(_))).map_err(|error| match (error.place(), emit) {
+            (None, Emit::OnWindowClose(Some((offset, length)))) if error.message().contains("EMIT ON WINDOW CLOSE") => {
+                error.at(offset, length)
+            }
+            _ => error,
+        })?;
     Ok(PlannedView { plan, logical, promised, refusal })
 }
 

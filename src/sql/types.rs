@@ -46,10 +46,12 @@ pub(crate) fn field(sql_type: &ast::DataType) -> headwater_types::Result<FieldRe
 fn length_max(sql_type: &ast::DataType) -> Option<u64> {
     use ast::DataType as T;
     match sql_type {
-        T::Varchar(length) | T::CharacterVarying(length) | T::CharVarying(length) | T::Char(length) | T::Character(length) => match length {
-            Some(ast::CharacterLength::IntegerLength { length, .. }) => Some(*length),
-            _ => None,
-        },
+        T::Varchar(length) | T::CharacterVarying(length) | T::CharVarying(length) | T::Char(length) | T::Character(length) => {
+            match length {
+                Some(ast::CharacterLength::IntegerLength { length, .. }) => Some(*length),
+                _ => None,
+            }
+        }
         _ => None,
     }
 }
@@ -68,17 +70,27 @@ fn data_type(sql_type: &ast::DataType) -> headwater_types::Result<DataType> {
         },
         T::Double(_) | T::DoublePrecision | T::Float8 => DataType::Float64,
         T::Numeric(info) | T::Decimal(info) | T::Dec(info) => numeric(info)?,
-        T::Varchar(_) | T::CharacterVarying(_) | T::CharVarying(_) | T::Char(_) | T::Character(_) | T::Text | T::String(_) | T::JSON | T::JSONB => DataType::Utf8,
+        T::Varchar(_)
+        | T::CharacterVarying(_)
+        | T::CharVarying(_)
+        | T::Char(_)
+        | T::Character(_)
+        | T::Text
+        | T::String(_)
+        | T::JSON
+        | T::JSONB => DataType::Utf8,
         T::Bytea => DataType::Binary,
         T::Date => DataType::Date32,
         T::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => DataType::Time64(TimeUnit::Microsecond),
-        T::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) | T::TimestampNtz(_) => DataType::Timestamp(TimeUnit::Microsecond, None),
+        T::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) | T::TimestampNtz(_) => {
+            DataType::Timestamp(TimeUnit::Microsecond, None)
+        }
         T::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         T::Interval { .. } => DataType::Interval(IntervalUnit::MonthDayNano),
         T::Uuid => DataType::FixedSizeBinary(16),
-        T::Array(ArrayElemTypeDef::SquareBracket(element, _) | ArrayElemTypeDef::AngleBracket(element) | ArrayElemTypeDef::Parenthesis(element)) => {
-            DataType::List(Arc::new(Field::new_list_field(data_type(element)?, true)))
-        }
+        T::Array(
+            ArrayElemTypeDef::SquareBracket(element, _) | ArrayElemTypeDef::AngleBracket(element) | ArrayElemTypeDef::Parenthesis(element),
+        ) => DataType::List(Arc::new(Field::new_list_field(data_type(element)?, true))),
         T::Regclass => DataType::Utf8,
         T::Custom(name, _) => custom(&name.to_string())?,
         other => return Err(Error::unsupported(format!("type {other} is not supported"))),
@@ -102,7 +114,10 @@ fn numeric(info: &ExactNumberInfo) -> headwater_types::Result<DataType> {
     let valid = (1..=38).contains(&precision) && (0..=i64::try_from(precision).unwrap_or(0)).contains(&scale);
     match (u8::try_from(precision), i8::try_from(scale)) {
         (Ok(precision), Ok(scale)) if valid => Ok(DataType::Decimal128(precision, scale)),
-        _ => Err(Error::invalid(format!("NUMERIC({precision}, {scale}): precision is 1 to 38, scale 0 to the precision")).with_sqlstate("22023")),
+        _ => {
+            Err(Error::invalid(format!("NUMERIC({precision}, {scale}): precision is 1 to 38, scale 0 to the precision"))
+                .with_sqlstate("22023"))
+        }
     }
 }
 
@@ -123,7 +138,9 @@ pub(crate) fn type_name(data_type: &DataType) -> String {
         DataType::Float16 | DataType::Float32 => "real".into(),
         DataType::Float64 => "double precision".into(),
         DataType::Decimal128(38, 10) => "numeric".into(),
-        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => format!("numeric({p},{s})"),
+        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
+            format!("numeric({p},{s})")
+        }
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "character varying".into(),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "bytea".into(),
         DataType::Date32 | DataType::Date64 => "date".into(),

@@ -8,8 +8,8 @@ use headwater_types::{Error, Result};
 
 use crate::context::Context;
 use crate::errors::{duplicate_column, in_text};
-use crate::parser::{Ast, CreateView, Name, SinkInput};
 use crate::literals::AGAIN;
+use crate::parser::{Ast, CreateView, Name, SinkInput};
 use crate::query;
 
 /// The plan of the query in `ast`, a definition of a view (or of a sink with a query of its own).

@@ -126,7 +126,8 @@ impl RelationPlanner for WindowFunctions {
             return Err(into_datafusion(Error::unsupported("SESSION windows are not supported")));
         }
         let is_tumble = name == "TUMBLE";
-        let (least, usage) = if is_tumble { (3, "TUMBLE(relation, time, size [, offset])") } else { (4, "HOP(relation, time, slide, size [, offset])") };
+        let (least, usage) =
+            if is_tumble { (3, "TUMBLE(relation, time, size [, offset])") } else { (4, "HOP(relation, time, slide, size [, offset])") };
         if args.len() < least || args.len() > least + 1 {
             return Err(wrong(format!("{name} is called as {usage}")));
         }
@@ -135,7 +136,11 @@ impl RelationPlanner for WindowFunctions {
         let time = context.sql_to_expr(args[1].clone(), input.schema())?;
         check_time(&name, &time, input.schema())?;
         let sizes = args[2..].iter().map(|arg| size(&name, arg, context)).collect::<Result<Vec<_>>>()?;
-        let windows = if is_tumble { Windows::tumble(sizes[0], sizes.get(1).copied()) } else { Windows::hop(sizes[0], sizes[1], sizes.get(2).copied()) };
+        let windows = if is_tumble {
+            Windows::tumble(sizes[0], sizes.get(1).copied())
+        } else {
+            Windows::hop(sizes[0], sizes[1], sizes.get(2).copied())
+        };
         windows.map_err(|e| into_datafusion(e.context(&name).with_sqlstate("22023")))?;
         let plan = if is_tumble { self.tumble(input, time, &sizes)? } else { self.hop(input, time, &sizes)? };
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))

@@ -48,7 +48,9 @@ fn names() -> Vec<(&'static str, DataType, Evaluate)> {
     vec![
         ("regclass", DataType::Utf8, |c, a| Ok(text(relation_name(c, a.first())))),
         ("regclass_oid", DataType::UInt32, regclass_oid),
-        ("to_regclass", DataType::Utf8, |c, a| Ok(text(string(a.first()).and_then(|n| relation_oid(c, &n)).and_then(|o| name_of_oid(c, o))))),
+        ("to_regclass", DataType::Utf8, |c, a| {
+            Ok(text(string(a.first()).and_then(|n| relation_oid(c, &n)).and_then(|o| name_of_oid(c, o))))
+        }),
         ("regtype", DataType::Utf8, |_, a| Ok(text(type_name(a.first())))),
         ("regtype_oid", DataType::UInt32, regtype_oid),
         ("to_regtype", DataType::Utf8, |_, a| Ok(text(string(a.first()).and_then(|n| type_oid(&n)).map(|o| format_type(o, -1))))),
@@ -61,15 +63,17 @@ fn names() -> Vec<(&'static str, DataType, Evaluate)> {
             let modifier = number(a.get(1)).and_then(|m| i32::try_from(m).ok()).unwrap_or(-1);
             Ok(text(number(a.first()).map(|oid| format_type(u32::try_from(oid).unwrap_or(u32::MAX), modifier))))
         }),
-        ("pg_encoding_to_char", DataType::Utf8, |_, a| {
-            Ok(text(number(a.first()).map(|e| if e == 6 { "UTF8" } else { "" }.to_owned())))
-        }),
+        ("pg_encoding_to_char", DataType::Utf8, |_, a| Ok(text(number(a.first()).map(|e| if e == 6 { "UTF8" } else { "" }.to_owned())))),
         ("pg_char_to_encoding", DataType::Int32, |_, a| {
-            Ok(ScalarValue::Int32(string(a.first()).map(|n| if matches!(n.to_ascii_uppercase().as_str(), "UTF8" | "UTF-8") { 6 } else { -1 })))
+            Ok(ScalarValue::Int32(
+                string(a.first()).map(|n| if matches!(n.to_ascii_uppercase().as_str(), "UTF8" | "UTF-8") { 6 } else { -1 }),
+            ))
         }),
         ("quote_ident", DataType::Utf8, |_, a| Ok(text(string(a.first()).map(|t| quote_ident(&t))))),
         ("quote_literal", DataType::Utf8, |_, a| Ok(text(string(a.first()).map(|t| quote_literal(&t))))),
-        ("quote_nullable", DataType::Utf8, |_, a| Ok(text(Some(string(a.first()).map_or_else(|| "NULL".to_owned(), |t| quote_literal(&t)))))),
+        ("quote_nullable", DataType::Utf8, |_, a| {
+            Ok(text(Some(string(a.first()).map_or_else(|| "NULL".to_owned(), |t| quote_literal(&t)))))
+        }),
         ("pg_size_pretty", DataType::Utf8, |_, a| Ok(text(number(a.first()).map(size_pretty)))),
         ("array_upper", DataType::Int32, |_, a| Ok(ScalarValue::Int32(list_length(a).filter(|n| *n > 0)))),
         ("array_lower", DataType::Int32, |_, a| Ok(ScalarValue::Int32(list_length(a).filter(|n| *n > 0).map(|_| 1)))),
@@ -126,18 +130,45 @@ fn constants() -> Vec<(&'static str, DataType, Evaluate)> {
         }),
     ];
     let no_text = [
-        "pg_get_ruledef", "pg_get_function_result", "pg_get_function_arguments", "pg_get_function_identity_arguments", "pg_get_functiondef",
-        "pg_get_triggerdef", "pg_get_partkeydef", "pg_get_statisticsobjdef_columns", "pg_get_statisticsobjdef", "pg_get_serial_sequence",
-        "shobj_description", "pg_get_function_sqlbody",
+        "pg_get_ruledef",
+        "pg_get_function_result",
+        "pg_get_function_arguments",
+        "pg_get_function_identity_arguments",
+        "pg_get_functiondef",
+        "pg_get_triggerdef",
+        "pg_get_partkeydef",
+        "pg_get_statisticsobjdef_columns",
+        "pg_get_statisticsobjdef",
+        "pg_get_serial_sequence",
+        "shobj_description",
+        "pg_get_function_sqlbody",
     ];
-    let no_size = ["pg_relation_size", "pg_table_size", "pg_total_relation_size", "pg_indexes_size", "pg_database_size", "pg_tablespace_size"];
+    let no_size =
+        ["pg_relation_size", "pg_table_size", "pg_total_relation_size", "pg_indexes_size", "pg_database_size", "pg_tablespace_size"];
     let yes = [
-        "has_table_privilege", "has_database_privilege", "has_schema_privilege", "has_column_privilege", "has_any_column_privilege",
-        "has_function_privilege", "has_sequence_privilege", "has_type_privilege", "has_tablespace_privilege", "has_language_privilege",
-        "has_foreign_data_wrapper_privilege", "has_server_privilege", "pg_has_role", "pg_type_is_visible", "pg_function_is_visible",
-        "pg_operator_is_visible", "pg_collation_is_visible", "pg_opclass_is_visible", "pg_conversion_is_visible", "pg_statistics_obj_is_visible",
+        "has_table_privilege",
+        "has_database_privilege",
+        "has_schema_privilege",
+        "has_column_privilege",
+        "has_any_column_privilege",
+        "has_function_privilege",
+        "has_sequence_privilege",
+        "has_type_privilege",
+        "has_tablespace_privilege",
+        "has_language_privilege",
+        "has_foreign_data_wrapper_privilege",
+        "has_server_privilege",
+        "pg_has_role",
+        "pg_type_is_visible",
+        "pg_function_is_visible",
+        "pg_operator_is_visible",
+        "pg_collation_is_visible",
+        "pg_opclass_is_visible",
+        "pg_conversion_is_visible",
+        "pg_statistics_obj_is_visible",
     ];
-    let no = ["pg_is_in_recovery", "pg_relation_is_publishable", "pg_is_other_temp_schema", "row_security_active", "pg_relation_is_updatable"];
+    let no =
+        ["pg_is_in_recovery", "pg_relation_is_publishable", "pg_is_other_temp_schema", "row_security_active", "pg_relation_is_updatable"];
     list.extend(no_text.map(|n| (n, DataType::Utf8, NO_TEXT)));
     list.extend(no_size.map(|n| (n, DataType::Int64, NO_SIZE)));
     list.extend(yes.map(|n| (n, DataType::Boolean, YES)));
@@ -326,7 +357,8 @@ impl ScalarUDFImpl for SystemFunction {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let catalog = (self.catalog)();
         if args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_))) {
-            let values: Vec<ScalarValue> = args.args.into_iter().filter_map(|a| if let ColumnarValue::Scalar(v) = a { Some(v) } else { None }).collect();
+            let values: Vec<ScalarValue> =
+                args.args.into_iter().filter_map(|a| if let ColumnarValue::Scalar(v) = a { Some(v) } else { None }).collect();
             return Ok(ColumnarValue::Scalar((self.evaluate)(&catalog, &values)?));
         }
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;

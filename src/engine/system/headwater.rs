@@ -120,8 +120,7 @@ pub const SOURCES: Relation = Relation {
     rows: |facts| {
         let mut rows = Vec::new();
         for source in &facts.status.runtime.sources {
-            let readers: Vec<String> =
-                source.subscribers.iter().filter_map(|id| facts.catalog.get(*id)).map(|o| o.name.clone()).collect();
+            let readers: Vec<String> = source.subscribers.iter().filter_map(|id| facts.catalog.get(*id)).map(|o| o.name.clone()).collect();
             let message = source.message.clone().or_else(|| facts.status.runtime.paused.clone());
             let mut push = |partition: Option<&headwater_runtime::PartitionStatus>| {
                 rows.push(row![

@@ -96,8 +96,29 @@ fn column_row((schema, table): (&str, &str), at: usize, column: &Column, is_upda
         _ => None,
     });
     row![
-        CATALOG, schema, table, column.name.as_str(), at + 1, NULL, yes_no(column.nullable), data_type, NULL, NULL, precision, radix, scale,
-        datetime, NULL, NULL, NULL, CATALOG, "pg_catalog", name, "NO", "NEVER", yes_no(is_updatable),
+        CATALOG,
+        schema,
+        table,
+        column.name.as_str(),
+        at + 1,
+        NULL,
+        yes_no(column.nullable),
+        data_type,
+        NULL,
+        NULL,
+        precision,
+        radix,
+        scale,
+        datetime,
+        NULL,
+        NULL,
+        NULL,
+        CATALOG,
+        "pg_catalog",
+        name,
+        "NO",
+        "NEVER",
+        yes_no(is_updatable),
     ]
 }
 

@@ -1,8 +1,6 @@
 //! `pg_catalog`: relations, their columns, keys, constraints and comments.
 
-use super::objects::{
-    DATABASE_OID, FIRST_CONSTRAINT_OID, PUBLIC_OID, ROOT_OID, SCHEMAS, keys, listed, oid_of, row_count,
-};
+use super::objects::{DATABASE_OID, FIRST_CONSTRAINT_OID, PUBLIC_OID, ROOT_OID, SCHEMAS, keys, listed, oid_of, row_count};
 use super::pg_type::{self, WireType, wire_type};
 use super::relation::{Cell, Facts, NULL, Relation, row};
 use super::relations;
@@ -57,7 +55,14 @@ pub const PG_CLASS: Relation = Relation {
         for (position, relation) in relations().enumerate() {
             let schema = SCHEMAS.iter().find(|s| s.0 == relation.schema).map_or(PUBLIC_OID, |s| s.1);
             let kind = if relation.schema == "pg_catalog" { "r" } else { "v" };
-            rows.push(class_row(system_oid(position, relation.name), relation.name, schema, 0, kind, (-1, false, relation.schema().fields().len())));
+            rows.push(class_row(
+                system_oid(position, relation.name),
+                relation.name,
+                schema,
+                0,
+                kind,
+                (-1, false, relation.schema().fields().len()),
+            ));
         }
         rows
     },
@@ -65,8 +70,39 @@ pub const PG_CLASS: Relation = Relation {
 
 fn class_row(oid: u32, name: &str, schema: u32, access: u32, kind: &str, (rows, has_index, columns): (i64, bool, usize)) -> Vec<Cell> {
     row![
-        oid, name, schema, 0, 0, ROOT_OID, access, oid, 0, 0, rows, 0, 0, has_index, false, "p", kind, columns, 0, false, false, false,
-        false, false, true, if kind == "r" { "d" } else { "n" }, false, 0, 0, 0, NULL, NULL, NULL,
+        oid,
+        name,
+        schema,
+        0,
+        0,
+        ROOT_OID,
+        access,
+        oid,
+        0,
+        0,
+        rows,
+        0,
+        0,
+        has_index,
+        false,
+        "p",
+        kind,
+        columns,
+        0,
+        false,
+        false,
+        false,
+        false,
+        false,
+        true,
+        if kind == "r" { "d" } else { "n" },
+        false,
+        0,
+        0,
+        0,
+        NULL,
+        NULL,
+        NULL,
     ]
 }
 
@@ -111,9 +147,32 @@ fn attribute_row(relation: u32, at: usize, column: &Column) -> Vec<Cell> {
         "x"
     };
     row![
-        relation, column.name.as_str(), wire.oid, wire.length, at + 1, -1, wire.modifier, dimensions, (1..=8).contains(&wire.length),
-        alignment(wire.length), storage, "", !column.nullable, false, false, "", "", false, true, 0, -1, collation_of(wire.oid), NULL, NULL,
-        NULL, NULL,
+        relation,
+        column.name.as_str(),
+        wire.oid,
+        wire.length,
+        at + 1,
+        -1,
+        wire.modifier,
+        dimensions,
+        (1..=8).contains(&wire.length),
+        alignment(wire.length),
+        storage,
+        "",
+        !column.nullable,
+        false,
+        false,
+        "",
+        "",
+        false,
+        true,
+        0,
+        -1,
+        collation_of(wire.oid),
+        NULL,
+        NULL,
+        NULL,
+        NULL,
     ]
 }
 
@@ -147,8 +206,27 @@ pub const PG_INDEX: Relation = Relation {
             let numbers: Vec<i64> = key.columns.iter().filter_map(|c| i64::try_from(c + 1).ok()).collect();
             let zeros = vec![0_i64; numbers.len()];
             row![
-                key.oid(), oid_of(key.object.id), key.columns.len(), key.columns.len(), true, false, key.is_primary, false, true, false, true,
-                false, true, true, false, numbers, zeros.clone(), zeros.clone(), zeros, NULL, NULL,
+                key.oid(),
+                oid_of(key.object.id),
+                key.columns.len(),
+                key.columns.len(),
+                true,
+                false,
+                key.is_primary,
+                false,
+                true,
+                false,
+                true,
+                false,
+                true,
+                true,
+                false,
+                numbers,
+                zeros.clone(),
+                zeros.clone(),
+                zeros,
+                NULL,
+                NULL,
             ]
         };
         keys(&facts.catalog).map(index_row).collect()
@@ -166,8 +244,32 @@ pub const PG_CONSTRAINT: Relation = Relation {
         let constraint_row = |key: super::objects::Key<'_>| {
             let numbers: Vec<i64> = key.columns.iter().filter_map(|c| i64::try_from(c + 1).ok()).collect();
             row![
-                FIRST_CONSTRAINT_OID + key.object.id.0, key.name(), PUBLIC_OID, "p", false, false, true, oid_of(key.object.id), 0, key.oid(), 0,
-                0, " ", " ", " ", true, 0, true, numbers, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+                FIRST_CONSTRAINT_OID + key.object.id.0,
+                key.name(),
+                PUBLIC_OID,
+                "p",
+                false,
+                false,
+                true,
+                oid_of(key.object.id),
+                0,
+                key.oid(),
+                0,
+                0,
+                " ",
+                " ",
+                " ",
+                true,
+                0,
+                true,
+                numbers,
+                NULL,
+                NULL,
+                NULL,
+                NULL,
+                NULL,
+                NULL,
+                NULL,
             ]
         };
         keys(&facts.catalog).filter(|k| k.is_primary).map(constraint_row).collect()

@@ -25,7 +25,8 @@ pub const PG_COLLATION: Relation = Relation {
     columns: "oid oid, collname name, collnamespace oid, collowner oid, collprovider char, collisdeterministic bool, collencoding int4, \
         collcollate text, collctype text, colliculocale text, collicurules text, collversion text",
     rows: |_| {
-        let collation = |oid: u32, name: &str, provider: &str| row![oid, name, 11, ROOT_OID, provider, true, -1, "C", "C", NULL, NULL, NULL];
+        let collation =
+            |oid: u32, name: &str, provider: &str| row![oid, name, 11, ROOT_OID, provider, true, -1, "C", "C", NULL, NULL, NULL];
         vec![collation(DEFAULT_COLLATION_OID, "default", "d"), collation(950, "C", "c")]
     },
 };
@@ -56,17 +57,75 @@ fn type_row(t: &PgType) -> Vec<Cell> {
     };
     let is_preferred = matches!(t.name, "bool" | "text" | "float8" | "oid" | "timestamptz" | "interval");
     row![
-        t.oid, t.name, 11, ROOT_OID, t.length, (1..=8).contains(&t.length), kind, t.category, is_preferred, true, ",", 0, "-", 0, t.array_oid,
-        function_name(t, "in"), function_name(t, "out"), receive_oid(t), receive_oid(t) + 1, "-", "-", "-", alignment(t.length), storage, false, 0,
-        -1, 0, collation_of(t.oid), NULL, NULL, NULL,
+        t.oid,
+        t.name,
+        11,
+        ROOT_OID,
+        t.length,
+        (1..=8).contains(&t.length),
+        kind,
+        t.category,
+        is_preferred,
+        true,
+        ",",
+        0,
+        "-",
+        0,
+        t.array_oid,
+        function_name(t, "in"),
+        function_name(t, "out"),
+        receive_oid(t),
+        receive_oid(t) + 1,
+        "-",
+        "-",
+        "-",
+        alignment(t.length),
+        storage,
+        false,
+        0,
+        -1,
+        0,
+        collation_of(t.oid),
+        NULL,
+        NULL,
+        NULL,
     ]
 }
 
 fn array_row(t: &PgType) -> Vec<Cell> {
     row![
-        t.array_oid, t.array_name, 11, ROOT_OID, -1, false, "b", "A", false, true, ",", 0, "array_subscript_handler", t.oid, 0, "array_in",
-        "array_out", ARRAY_RECEIVE_OID, ARRAY_RECEIVE_OID + 1, "-", "-", "array_typanalyze", "i", "x", false, 0, -1, 0, collation_of(t.oid), NULL,
-        NULL, NULL,
+        t.array_oid,
+        t.array_name,
+        11,
+        ROOT_OID,
+        -1,
+        false,
+        "b",
+        "A",
+        false,
+        true,
+        ",",
+        0,
+        "array_subscript_handler",
+        t.oid,
+        0,
+        "array_in",
+        "array_out",
+        ARRAY_RECEIVE_OID,
+        ARRAY_RECEIVE_OID + 1,
+        "-",
+        "-",
+        "array_typanalyze",
+        "i",
+        "x",
+        false,
+        0,
+        -1,
+        0,
+        collation_of(t.oid),
+        NULL,
+        NULL,
+        NULL,
     ]
 }
 
@@ -83,7 +142,10 @@ fn receive_oid(t: &PgType) -> u32 {
 
 fn function_name(t: &PgType, suffix: &str) -> String {
     // PostgreSQL sets these words apart where the type's name ends in a letter of its own accord.
-    let separator = if matches!(t.name, "date" | "time" | "timestamp" | "timestamptz" | "interval" | "numeric" | "uuid" | "json" | "jsonb" | "array" | "record" | "void") {
+    let separator = if matches!(
+        t.name,
+        "date" | "time" | "timestamp" | "timestamptz" | "interval" | "numeric" | "uuid" | "json" | "jsonb" | "array" | "record" | "void"
+    ) {
         "_"
     } else {
         ""
@@ -110,8 +172,36 @@ pub const PG_PROC: Relation = Relation {
 
 fn function_row(oid: u32, name: String, returns: u32) -> Vec<Cell> {
     row![
-        oid, name.clone(), 11, ROOT_OID, 12, 1, 0, 0, "-", "f", false, false, true, false, "i", "s", 1, 0, returns, vec![0_i64], NULL, NULL, NULL,
-        NULL, NULL, name, NULL, NULL, NULL, NULL,
+        oid,
+        name.clone(),
+        11,
+        ROOT_OID,
+        12,
+        1,
+        0,
+        0,
+        "-",
+        "f",
+        false,
+        false,
+        true,
+        false,
+        "i",
+        "s",
+        1,
+        0,
+        returns,
+        vec![0_i64],
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        name,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
     ]
 }
 
@@ -133,9 +223,15 @@ pub const EMPTY: &[Relation] = &[
     empty("pg_publication_rel", "oid oid, prpubid oid, prrelid oid, prqual text, prattrs int2s"),
     empty("pg_publication_namespace", "oid oid, pnpubid oid, pnnspid oid"),
     empty("pg_inherits", "inhrelid oid, inhparent oid, inhseqno int4, inhdetachpending bool"),
-    empty("pg_extension", "oid oid, extname name, extowner oid, extnamespace oid, extrelocatable bool, extversion text, extconfig oids, extcondition texts"),
+    empty(
+        "pg_extension",
+        "oid oid, extname name, extowner oid, extnamespace oid, extrelocatable bool, extversion text, extconfig oids, extcondition texts",
+    ),
     empty("pg_enum", "oid oid, enumtypid oid, enumsortorder float4, enumlabel name"),
-    empty("pg_range", "rngtypid oid, rngsubtype oid, rngmultitypid oid, rngcollation oid, rngsubopc oid, rngcanonical text, rngsubdiff text"),
+    empty(
+        "pg_range",
+        "rngtypid oid, rngsubtype oid, rngmultitypid oid, rngcollation oid, rngsubopc oid, rngcanonical text, rngsubdiff text",
+    ),
     empty(
         "pg_locks",
         "locktype text, database oid, relation oid, page int4, tuple int2, virtualxid text, transactionid oid, classid oid, objid oid, objsubid int2, \
@@ -153,12 +249,30 @@ pub const EMPTY: &[Relation] = &[
         "oid oid, rulename name, ev_class oid, ev_type char, ev_enabled char, is_instead bool, ev_qual text, ev_action text",
     ),
     empty("pg_event_trigger", "oid oid, evtname name, evtevent name, evtowner oid, evtfoid oid, evtenabled char, evttags texts"),
-    empty("pg_sequence", "seqrelid oid, seqtypid oid, seqstart int8, seqincrement int8, seqmax int8, seqmin int8, seqcache int8, seqcycle bool"),
-    empty("pg_sequences", "schemaname name, sequencename name, sequenceowner name, data_type text, start_value int8, min_value int8, max_value int8"),
-    empty("pg_language", "oid oid, lanname name, lanowner oid, lanispl bool, lanpltrusted bool, lanplcallfoid oid, laninline oid, lanvalidator oid, lanacl texts"),
-    empty("pg_foreign_data_wrapper", "oid oid, fdwname name, fdwowner oid, fdwhandler oid, fdwvalidator oid, fdwacl texts, fdwoptions texts"),
-    empty("pg_operator", "oid oid, oprname name, oprnamespace oid, oprowner oid, oprkind char, oprleft oid, oprright oid, oprresult oid, oprcode oid"),
-    empty("pg_opclass", "oid oid, opcmethod oid, opcname name, opcnamespace oid, opcowner oid, opcfamily oid, opcintype oid, opcdefault bool, opckeytype oid"),
+    empty(
+        "pg_sequence",
+        "seqrelid oid, seqtypid oid, seqstart int8, seqincrement int8, seqmax int8, seqmin int8, seqcache int8, seqcycle bool",
+    ),
+    empty(
+        "pg_sequences",
+        "schemaname name, sequencename name, sequenceowner name, data_type text, start_value int8, min_value int8, max_value int8",
+    ),
+    empty(
+        "pg_language",
+        "oid oid, lanname name, lanowner oid, lanispl bool, lanpltrusted bool, lanplcallfoid oid, laninline oid, lanvalidator oid, lanacl texts",
+    ),
+    empty(
+        "pg_foreign_data_wrapper",
+        "oid oid, fdwname name, fdwowner oid, fdwhandler oid, fdwvalidator oid, fdwacl texts, fdwoptions texts",
+    ),
+    empty(
+        "pg_operator",
+        "oid oid, oprname name, oprnamespace oid, oprowner oid, oprkind char, oprleft oid, oprright oid, oprresult oid, oprcode oid",
+    ),
+    empty(
+        "pg_opclass",
+        "oid oid, opcmethod oid, opcname name, opcnamespace oid, opcowner oid, opcfamily oid, opcintype oid, opcdefault bool, opckeytype oid",
+    ),
     empty("pg_opfamily", "oid oid, opfmethod oid, opfname name, opfnamespace oid, opfowner oid"),
     empty("pg_cast", "oid oid, castsource oid, casttarget oid, castfunc oid, castcontext char, castmethod char"),
     empty("pg_aggregate", "aggfnoid oid, aggkind char, aggnumdirectargs int2"),
@@ -173,7 +287,10 @@ pub const EMPTY: &[Relation] = &[
     empty("pg_available_extensions", "name name, default_version text, installed_version text, comment text"),
     empty("pg_timezone_names", "name text, abbrev text, is_dst bool"),
     empty("pg_rules", "schemaname name, tablename name, rulename name, definition text"),
-    empty("pg_policies", "schemaname name, tablename name, policyname name, permissive text, roles texts, cmd text, qual text, with_check text"),
+    empty(
+        "pg_policies",
+        "schemaname name, tablename name, policyname name, permissive text, roles texts, cmd text, qual text, with_check text",
+    ),
     empty("pg_stats", "schemaname name, tablename name, attname name, inherited bool, null_frac float4, avg_width int4, n_distinct float4"),
 ];
 

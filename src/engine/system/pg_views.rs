@@ -82,7 +82,23 @@ pub const PG_SETTINGS: Relation = Relation {
         let setting = |(name, value): (&str, &str)| {
             let (category, description) = ("Client Connection Defaults", describe_setting(name));
             row![
-                name, value, NULL, category, description, NULL, "user", "string", "session", NULL, NULL, NULL, value, value, NULL, NULL, false,
+                name,
+                value,
+                NULL,
+                category,
+                description,
+                NULL,
+                "user",
+                "string",
+                "session",
+                NULL,
+                NULL,
+                NULL,
+                value,
+                value,
+                NULL,
+                NULL,
+                false,
             ]
         };
         facts.settings.all().map(setting).collect()
@@ -101,8 +117,28 @@ pub const PG_STAT_ACTIVITY: Relation = Relation {
             let (address, port) = s.client.as_deref().and_then(|c| c.rsplit_once(':')).unzip();
             let port = port.and_then(|p| p.parse::<i64>().ok());
             row![
-                DATABASE_OID, "dev", s.pid, NULL, ROOT_OID, s.user.as_str(), s.application.as_str(), address, NULL, port, s.connected_at_us,
-                NULL, s.statement_at_us, s.statement_at_us, NULL, NULL, s.state, NULL, NULL, NULL, s.statement.as_str(), "client backend",
+                DATABASE_OID,
+                "dev",
+                s.pid,
+                NULL,
+                ROOT_OID,
+                s.user.as_str(),
+                s.application.as_str(),
+                address,
+                NULL,
+                port,
+                s.connected_at_us,
+                NULL,
+                s.statement_at_us,
+                s.statement_at_us,
+                NULL,
+                NULL,
+                s.state,
+                NULL,
+                NULL,
+                NULL,
+                s.statement.as_str(),
+                "client backend",
             ]
         };
         facts.status.sessions.iter().map(session).collect()

@@ -112,7 +112,13 @@ impl Relation {
         let misfit = |cell: &Cell| Error::bug(format!("{}.{}.{name} is {kind:?}, not {cell:?}", self.schema, self.name));
         macro_rules! read {
             ($pattern:pat => $value:expr) => {
-                cells.map(|c| match c { Cell::Null => Ok(None), $pattern => Ok(Some($value)), other => Err(misfit(other)) }).collect::<Result<Vec<_>>>()?
+                cells
+                    .map(|c| match c {
+                        Cell::Null => Ok(None),
+                        $pattern => Ok(Some($value)),
+                        other => Err(misfit(other)),
+                    })
+                    .collect::<Result<Vec<_>>>()?
             };
         }
         Ok(match kind {

@@ -8,8 +8,8 @@
 use super::relations;
 use datafusion::sql::sqlparser::ast::{
     self, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor, Value, ValueWithSpan,
-    Visit, VisitMut, Visitor, VisitorMut,
+    FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor, Value,
+    ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -79,7 +79,8 @@ impl Rewriter<'_> {
         if let Some(value) = self.settings.get(&name) {
             return Ok(Some(Some(value.to_owned())));
         }
-        let is_optional = matches!(list.args.get(1).and_then(argument), Some(Expr::Value(ValueWithSpan { value: Value::Boolean(true), .. })));
+        let is_optional =
+            matches!(list.args.get(1).and_then(argument), Some(Expr::Value(ValueWithSpan { value: Value::Boolean(true), .. })));
         if is_optional {
             return Ok(Some(None));
         }
@@ -267,7 +268,13 @@ fn is_aggregated(select: &Select) -> bool {
     let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
     let is_aggregate = |item: &SelectItem| match item {
         SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. } => {
-            let found = |e: &Expr| if call_name(e).is_some_and(|n| AGGREGATES.contains(&n.as_str())) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            let found = |e: &Expr| {
+                if call_name(e).is_some_and(|n| AGGREGATES.contains(&n.as_str())) {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            };
             ast::visit_expressions(e, found).is_break()
         }
         _ => false,

@@ -42,7 +42,13 @@ impl Aggregate {
     ///
     /// # Errors
     /// `Unsupported`: an aggregate that cannot be kept over changes (named). `Bug`: another number of output columns.
-    pub fn new(input: SchemaRef, groups: Vec<usize>, calls: Vec<AggregateCall>, schema: SchemaRef, input_append_only: bool) -> Result<Self> {
+    pub fn new(
+        input: SchemaRef,
+        groups: Vec<usize>,
+        calls: Vec<AggregateCall>,
+        schema: SchemaRef,
+        input_append_only: bool,
+    ) -> Result<Self> {
         if schema.fields().len() != groups.len() + calls.len() {
             return Err(Error::bug("an aggregate's output has its groups and its calls"));
         }

@@ -34,7 +34,8 @@ fn input() -> SchemaRef {
 }
 
 fn batch(rows: &[(Row, i64)], is_weighted: bool) -> ChangeBatch {
-    let times = |shift: i64| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| (r.0.0 + shift) * SIZE))) };
+    let times =
+        |shift: i64| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| (r.0.0 + shift) * SIZE))) };
     let columns: Vec<ArrayRef> = vec![
         times(0),
         times(1),
@@ -43,14 +44,23 @@ fn batch(rows: &[(Row, i64)], is_weighted: bool) -> ChangeBatch {
         Arc::new(rows.iter().map(|r| r.0.3).collect::<Int64Array>()),
     ];
     let batch = RecordBatch::try_new(input(), columns).unwrap();
-    if is_weighted { ChangeBatch::new(batch, rows.iter().map(|r| r.1).collect::<Vec<_>>()).unwrap() } else { ChangeBatch::insertions(batch) }
+    if is_weighted {
+        ChangeBatch::new(batch, rows.iter().map(|r| r.1).collect::<Vec<_>>()).unwrap()
+    } else {
+        ChangeBatch::insertions(batch)
+    }
 }
 
 fn ours(name: &str) -> Arc<AggregateUDF> {
     aggregate_functions().into_iter().find(|f| f.name() == name).unwrap()
 }
 
-fn call(function: Arc<AggregateUDF>, arg: Arc<dyn PhysicalExpr>, is_distinct: bool, filter: Option<Arc<dyn PhysicalExpr>>) -> AggregateCall {
+fn call(
+    function: Arc<AggregateUDF>,
+    arg: Arc<dyn PhysicalExpr>,
+    is_distinct: bool,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+) -> AggregateCall {
     let builder = AggregateExprBuilder::new(function, vec![arg]).schema(input()).alias("result").with_distinct(is_distinct);
     AggregateCall::new(Arc::new(builder.build().unwrap()), filter)
 }
@@ -128,9 +138,7 @@ fn spec(case: Case) -> Aggregate {
 }
 
 fn group_of(case: Case, row: &Row) -> Vec<String> {
-    let text = [
-        batch(&[(*row, 1)], false),
-    ];
+    let text = [batch(&[(*row, 1)], false)];
     let texts = crate::testing::texts(text[0].rows()).remove(0);
     case.groups.iter().map(|&g| texts[g].clone()).collect()
 }
@@ -146,10 +154,13 @@ fn recompute(case: Case, accepted: &BTreeMap<Row, i64>, closed: i64) -> View {
             groups.entry(group_of(case, row)).or_default().insert(*row, *weight);
         }
     }
-    groups.into_iter().map(|(mut group, rows)| {
-        group.extend(expected(&rows));
-        (group, 1)
-    }).collect()
+    groups
+        .into_iter()
+        .map(|(mut group, rows)| {
+            group.extend(expected(&rows));
+            (group, 1)
+        })
+        .collect()
 }
 
 /// What one epoch brings: rows, deletions of earlier rows, how far the watermark (in windows) moves, and whether the process restarts after it.
@@ -162,7 +173,8 @@ struct Turn {
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
-    let row = (0..6_i64, prop::option::weighted(0.8, 0..3_i64), prop::option::weighted(0.8, 0..4_u8), prop::option::weighted(0.8, -3..4_i64));
+    let row =
+        (0..6_i64, prop::option::weighted(0.8, 0..3_i64), prop::option::weighted(0.8, 0..4_u8), prop::option::weighted(0.8, -3..4_i64));
     let turn = (prop::collection::vec(row, 0..15), prop::collection::vec(any::<prop::sample::Index>(), 0..8), 0..3_i64, any::<bool>());
     let turn = turn.prop_map(|(rows, deletions, advance, restart)| Turn { rows, deletions, advance, restart });
     prop::collection::vec(turn, 1..7)
@@ -242,7 +254,8 @@ proptest! {
 
 fn sum_by_key(append_only: bool) -> Aggregate {
     let fields = vec![input().field(2).clone(), Field::new("sum", DataType::Decimal128(38, 0), true)];
-    Aggregate::new(input(), vec![2], vec![call(ours("sum"), column("value"), false, None)], Arc::new(Schema::new(fields)), append_only).unwrap()
+    Aggregate::new(input(), vec![2], vec![call(ours("sum"), column("value"), false, None)], Arc::new(Schema::new(fields)), append_only)
+        .unwrap()
 }
 
 #[test]
@@ -277,7 +290,8 @@ fn watermarks_come_out_on_the_window_columns() {
 #[test]
 fn a_row_whose_argument_fails_counts_nowhere() {
     let divided = binary(lit(ScalarValue::Int64(Some(100))), Symbol::Divide, column("value"), &input()).unwrap();
-    let fields = vec![input().field(2).clone(), Field::new("sum", DataType::Decimal128(38, 0), true), Field::new("count", DataType::Int64, true)];
+    let fields =
+        vec![input().field(2).clone(), Field::new("sum", DataType::Decimal128(38, 0), true), Field::new("count", DataType::Int64, true)];
     let calls = vec![call(ours("sum"), divided.clone(), false, None), call(count_udaf(), lit(ScalarValue::Int64(Some(1))), false, None)];
     let spec = Aggregate::new(input(), vec![2], calls, Arc::new(Schema::new(fields.clone())), true).unwrap();
     let rows = batch(&[((0, Some(1), None, Some(5)), 1), ((0, Some(1), Some(3), Some(0)), 1), ((0, Some(1), None, Some(50)), 1)], false);
@@ -286,7 +300,8 @@ fn a_row_whose_argument_fails_counts_nowhere() {
     assert_eq!(bench.view, rows_of(&[["1", "22", "2"]]));
     assert_eq!(bench.failed, rows_of(&[["1970-01-01T00:00:00", "1970-01-01T00:00:00.000010", "1", "t3", "0", "division by zero"]]));
     // Behind a filter that leaves the row out, it does not fail.
-    let calls = vec![call(ours("sum"), divided, false, Some(is_positive())), call(count_udaf(), lit(ScalarValue::Int64(Some(1))), false, None)];
+    let calls =
+        vec![call(ours("sum"), divided, false, Some(is_positive())), call(count_udaf(), lit(ScalarValue::Int64(Some(1))), false, None)];
     let mut bench = Bench::new(Aggregate::new(input(), vec![2], calls, Arc::new(Schema::new(fields)), true).unwrap(), 1);
     bench.epoch(&[(0, rows)], &[]);
     assert_eq!((bench.view, bench.failed), (rows_of(&[["1", "22", "3"]]), View::new()));

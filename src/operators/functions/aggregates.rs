@@ -10,7 +10,9 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature, Volatility,
+};
 
 use crate::kernels::{Failures, Function, Kernel};
 
@@ -57,7 +59,9 @@ impl KernelFunction {
             T::Int32 | T::UInt16 => T::Int32,
             T::Int64 | T::UInt32 => T::Int64,
             T::UInt64 => T::Decimal128(20, 0),
-            T::Decimal32(precision, scale) | T::Decimal64(precision, scale) | T::Decimal128(precision, scale) => T::Decimal128(*precision, *scale),
+            T::Decimal32(precision, scale) | T::Decimal64(precision, scale) | T::Decimal128(precision, scale) => {
+                T::Decimal128(*precision, *scale)
+            }
             T::Float16 | T::Float32 => T::Float32,
             T::Float64 | T::Null => T::Float64,
             _ => return None,
@@ -97,7 +101,9 @@ impl AggregateUDFImpl for KernelFunction {
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let types = Self::types(args.input_fields);
-        let field = |(at, data_type): (usize, DataType)| Arc::new(Field::new(format_state_name(args.name, &format!("state_{at}")), data_type, true));
+        let field = |(at, data_type): (usize, DataType)| {
+            Arc::new(Field::new(format_state_name(args.name, &format!("state_{at}")), data_type, true))
+        };
         if args.is_distinct {
             let list = DataType::List(Arc::new(Field::new_list_field(types[0].clone(), true)));
             return Ok(vec![field((0, list))]);

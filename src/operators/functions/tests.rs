@@ -48,7 +48,14 @@ fn sums_are_exact_and_wide() {
     use DataType::{Decimal128, Float64, Int64};
     assert_eq!(types, vec![Int64, Decimal128(38, 0), Float64, Decimal128(38, 16), Decimal128(38, 16)]);
     let expected: &[&[&str]] = &[
-        &["1", "2147483648", "18446744073709551614", "10000000000000000.0", "1073741824.0000000000000000", "9223372036854775807.0000000000000000"],
+        &[
+            "1",
+            "2147483648",
+            "18446744073709551614",
+            "10000000000000000.0",
+            "1073741824.0000000000000000",
+            "9223372036854775807.0000000000000000",
+        ],
         &["2", "NULL", "5", "0.1", "NULL", "1.6666666666666667"],
     ];
     let mut found = texts(&result);
@@ -67,7 +74,10 @@ fn distinct_sums_and_sliding_frames() {
 
 #[test]
 fn variances_lose_no_digits() {
-    assert_eq!(rows("SELECT var_pop(float + 100), stddev(big), corr(big, big) FROM t WHERE key = 2 AND float < 1 AND float > 0"), strings(&[&["0.0", "NULL", "NULL"]]));
+    assert_eq!(
+        rows("SELECT var_pop(float + 100), stddev(big), corr(big, big) FROM t WHERE key = 2 AND float < 1 AND float > 0"),
+        strings(&[&["0.0", "NULL", "NULL"]])
+    );
     assert_eq!(rows("SELECT covar_pop(big, big * 2), var_samp(big), var(big) FROM t WHERE key = 2").remove(0)[0], "0.4444444444444444");
 }
 

@@ -121,7 +121,8 @@ impl Kernel for Accumulators {
             return self.fold(slots, args, |accumulator, columns| accumulator.update_batch(columns));
         };
         // A row inserted n times is n rows.
-        let repeated: Vec<u32> = (0_u32..).zip(weights).flat_map(|(row, &w)| std::iter::repeat_n(row, usize::try_from(w).unwrap_or(0))).collect();
+        let repeated: Vec<u32> =
+            (0_u32..).zip(weights).flat_map(|(row, &w)| std::iter::repeat_n(row, usize::try_from(w).unwrap_or(0))).collect();
         let slots: Vec<u32> = repeated.iter().map(|&row| slots[row as usize]).collect();
         let repeated = UInt32Array::from(repeated);
         let args = args.iter().map(|a| take(a, &repeated, None)).collect::<Result<Vec<_>, _>>()?;

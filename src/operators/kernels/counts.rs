@@ -87,7 +87,8 @@ impl StateColumns for Flags {
     }
 
     fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        let column = |side: usize| -> ArrayRef { Arc::new(Int64Array::from_iter_values(slots.iter().map(|&s| self.counts[s as usize][side]))) };
+        let column =
+            |side: usize| -> ArrayRef { Arc::new(Int64Array::from_iter_values(slots.iter().map(|&s| self.counts[s as usize][side]))) };
         Ok(vec![column(0), column(1)])
     }
 

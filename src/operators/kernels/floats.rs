@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, FixedSizeBinaryArray};
-use arrow::datatypes::DataType;
 use arrow::buffer::Buffer;
-use std::collections::HashMap;
+use arrow::datatypes::DataType;
 use headwater_types::{Error, Result};
+use std::collections::HashMap;
 
 use super::exact::{Pair, add_limbs, add_shifted, decompose, round};
 

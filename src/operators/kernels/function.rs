@@ -3,12 +3,12 @@
 use arrow::datatypes::*;
 use headwater_types::{Error, Result};
 
+use super::Kernel;
 use super::bits::{self, BitRule, Bits};
 use super::counts::{Counts, Flags};
 use super::extremes::{Extremes, RowExtremes};
 use super::moments::{self, Moment, Moments};
 use super::sums::{self, Answer, ExactSums, FloatTotals, decimal_sums};
-use super::Kernel;
 
 /// An aggregate function with a kernel of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

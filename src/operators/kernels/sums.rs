@@ -9,8 +9,8 @@ use arrow::datatypes::{DataType, Decimal128Type, Int64Type, i256};
 use headwater_state::StateColumns;
 use headwater_types::{Error, Result};
 
-use super::floats::FloatSums;
 use super::exact::Wide;
+use super::floats::FloatSums;
 use super::{Failures, Kernel, each, pick};
 
 /// What is asked of a sum and a count.

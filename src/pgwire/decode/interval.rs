@@ -56,7 +56,10 @@ impl Sum {
     /// What follows the P: `1Y2M3W4DT5H6M7.8S`.
     fn read_iso(&mut self, text: &str) -> Option<()> {
         let (date, time) = text.split_once('t').unwrap_or((text, ""));
-        for (part, units) in [(date, [('y', "year"), ('m', "month"), ('w', "week"), ('d', "day")].as_slice()), (time, &[('h', "h"), ('m', "min"), ('s', "s")])] {
+        for (part, units) in [
+            (date, [('y', "year"), ('m', "month"), ('w', "week"), ('d', "day")].as_slice()),
+            (time, &[('h', "h"), ('m', "min"), ('s', "s")]),
+        ] {
             let mut rest = part;
             while !rest.is_empty() {
                 let end = rest.find(|c: char| c.is_ascii_alphabetic())?;

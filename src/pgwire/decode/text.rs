@@ -9,8 +9,8 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Field, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit,
-    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt32Type,
+    ArrowPrimitiveType, DataType, Date32Type, Field, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt32Type,
 };
 use headwater::system::{format_type, wire_type};
 use headwater_types::{Error, Result};
@@ -24,7 +24,9 @@ pub fn read_text_column(texts: &StringArray, field: &Field) -> Result<ArrayRef> 
     let refuse = |text: &str| refused(text, field);
     Ok(match field.data_type() {
         DataType::Utf8 => Arc::new(texts.clone()),
-        DataType::Boolean => Arc::new(texts.iter().map(|t| t.map(|t| read_bool(t).ok_or_else(|| refuse(t))).transpose()).collect::<Result<BooleanArray>>()?),
+        DataType::Boolean => {
+            Arc::new(texts.iter().map(|t| t.map(|t| read_bool(t).ok_or_else(|| refuse(t))).transpose()).collect::<Result<BooleanArray>>()?)
+        }
         DataType::Int16 => primitive::<Int16Type>(texts, field, |t| t.trim().parse().ok())?,
         DataType::Int32 => primitive::<Int32Type>(texts, field, |t| t.trim().parse().ok())?,
         DataType::Int64 => primitive::<Int64Type>(texts, field, |t| t.trim().parse().ok())?,
@@ -35,7 +37,8 @@ pub fn read_text_column(texts: &StringArray, field: &Field) -> Result<ArrayRef> 
         DataType::Decimal128(precision, scale) => {
             let limit = 10_i128.checked_pow(u32::from(*precision)).unwrap_or(i128::MAX);
             let read = |t: &str| read_numeric_text(t.trim(), *scale).filter(|v| v.unsigned_abs() < limit.unsigned_abs());
-            let values = texts.iter().map(|t| t.map(|t| read(t).ok_or_else(|| refuse(t))).transpose()).collect::<Result<Decimal128Array>>()?;
+            let values =
+                texts.iter().map(|t| t.map(|t| read(t).ok_or_else(|| refuse(t))).transpose()).collect::<Result<Decimal128Array>>()?;
             Arc::new(values.with_precision_and_scale(*precision, *scale)?)
         }
         DataType::Binary => {
@@ -83,7 +86,9 @@ fn read_lists(texts: &StringArray, item: &FieldRef, field: &Field) -> Result<Arr
             continue;
         };
         let mut split = split_items(text).ok_or_else(|| {
-            Error::invalid(format!("malformed array literal: \"{text}\"")).with_sqlstate("22P02").with_detail(format!("for {}", field.name()))
+            Error::invalid(format!("malformed array literal: \"{text}\""))
+                .with_sqlstate("22P02")
+                .with_detail(format!("for {}", field.name()))
         })?;
         lengths.push(split.len());
         items.append(&mut split);

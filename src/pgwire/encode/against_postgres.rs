@@ -52,7 +52,9 @@ fn values_are_written_and_read_as_postgres_does() {
     let mut compared = 0;
     for line in include_str!("renderings.tsv").lines() {
         let mut parts = line.splitn(3, '\t');
-        let (Some(name), Some(text), Some(binary)) = (parts.next(), parts.next(), parts.next()) else { panic!("a line without three parts: {line}") };
+        let (Some(name), Some(text), Some(binary)) = (parts.next(), parts.next(), parts.next()) else {
+            panic!("a line without three parts: {line}")
+        };
         // A tab inside a value would be cut: the binary form is always the last part.
         let (text, binary) = match binary.rsplit_once('\t') {
             Some((more, last)) => (format!("{text}\t{more}"), last),

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{Column as PlanColumn, DFSchema, ScalarValue, TableReference};
 use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{Column as PlanColumn, DFSchema, ScalarValue, TableReference};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::sqlparser::ast::{
-    Assignment, AssignmentTarget, ConflictTarget, Expr as SqlExpr, FromTable, Ident, Insert as SqlInsert, ObjectName, ObjectNamePart, OnConflictAction, OnInsert, Query,
-    Select, SelectItem, SetExpr, Spanned, Statement as Sql, TableFactor, TableObject, TableWithJoins, Value, ValueWithSpan,
+    Assignment, AssignmentTarget, ConflictTarget, Expr as SqlExpr, FromTable, Ident, Insert as SqlInsert, ObjectName, ObjectNamePart,
+    OnConflictAction, OnInsert, Query, Select, SelectItem, SetExpr, Spanned, Statement as Sql, TableFactor, TableObject, TableWithJoins,
+    Value, ValueWithSpan,
 };
 use headwater_catalog::{Column, Object, ObjectKind, Part, TableSpec};
 use headwater_types::{Error, Result};
@@ -54,14 +55,18 @@ pub(super) fn spec(table: &Object) -> Result<&TableSpec> {
 
 fn refuse_append_only(table: &Object, name: &Name, what: &str) -> Result<()> {
     if spec(table)?.append_only {
-        return Err(name.blame(Error::invalid(format!("table \"{}\" is APPEND ONLY: {what} is not possible", table.name)).with_sqlstate("42809")));
+        return Err(
+            name.blame(Error::invalid(format!("table \"{}\" is APPEND ONLY: {what} is not possible", table.name)).with_sqlstate("42809"))
+        );
     }
     Ok(())
 }
 
 pub(super) fn insert(context: &Context<'_>, sql: &Sql) -> Result<Bound> {
     let Sql::Insert(insert) = sql else { return Err(Error::bug("no INSERT")) };
-    let TableObject::TableName(name) = &insert.table else { return Err(Error::unsupported("INSERT INTO a function or query is not supported")) };
+    let TableObject::TableName(name) = &insert.table else {
+        return Err(Error::unsupported("INSERT INTO a function or query is not supported"));
+    };
     let name = name_of(context, name)?;
     let table = table(context, &name)?;
     let columns = insert_columns(context, insert, &table)?;
@@ -206,11 +211,14 @@ fn on_conflict(context: &Context<'_>, insert: &SqlInsert, table: &Object) -> Res
             let named = idents.iter().map(|i| find_column(&table.columns, &Name { text: folded(i), place: context.text.place(i.span) }));
             let named = named.collect::<Result<Vec<_>>>()?;
             if named.len() != key.len() || !key.iter().all(|k| named.contains(k)) {
-                let error = Error::invalid("there is no unique or exclusion constraint matching the ON CONFLICT specification").with_sqlstate("42P10");
+                let error = Error::invalid("there is no unique or exclusion constraint matching the ON CONFLICT specification")
+                    .with_sqlstate("42P10");
                 return Err(at(error, idents.first().and_then(|i| context.text.place(i.span))));
             }
         }
-        Some(ConflictTarget::OnConstraint(name)) => return Err(Error::unsupported(format!("ON CONFLICT ON CONSTRAINT {name} is not supported"))),
+        Some(ConflictTarget::OnConstraint(name)) => {
+            return Err(Error::unsupported(format!("ON CONFLICT ON CONSTRAINT {name} is not supported")));
+        }
     }
     let update = match &conflict.action {
         OnConflictAction::DoNothing => return Ok(OnConflict::Nothing),
@@ -230,7 +238,8 @@ fn on_conflict(context: &Context<'_>, insert: &SqlInsert, table: &Object) -> Res
         let expr = casts::cast_to(expr, &schema, &column.field()).map_err(|e| in_text(e, &context.text))?;
         row.push(physical(context, expr, &schema)?);
     }
-    let filter = update.selection.as_ref().map(|sql| physical(context, query::expression(context, sql.clone(), &schema)?, &schema)).transpose()?;
+    let filter =
+        update.selection.as_ref().map(|sql| physical(context, query::expression(context, sql.clone(), &schema)?, &schema)).transpose()?;
     Ok(OnConflict::Update { row, filter })
 }
 
@@ -244,7 +253,9 @@ fn conflict_schema(context: &Context<'_>, table: &Object) -> Result<DFSchema> {
 /// An expression over `schema`, coerced and ready to be evaluated.
 fn physical(context: &Context<'_>, expr: Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
     let state = context.planner.session_state();
-    let rewritten = expr.transform_up(|e| PostgresTypes.rewrite(e, schema, state.config_options())).and_then(|e| state.create_physical_expr(e.data, schema));
+    let rewritten = expr
+        .transform_up(|e| PostgresTypes.rewrite(e, schema, state.config_options()))
+        .and_then(|e| state.create_physical_expr(e.data, schema));
     rewritten.map_err(|e| in_text(e, &context.text))
 }
 
@@ -280,7 +291,9 @@ fn select(projection: Vec<SelectItem>, from: TableWithJoins, selection: Option<S
 
 /// The table a statement writes to, and the name its columns are known by there.
 fn target(context: &Context<'_>, from: &TableWithJoins) -> Result<(Arc<Object>, Name, Ident)> {
-    let TableFactor::Table { name, alias, .. } = &from.relation else { return Err(Error::unsupported("writing to anything but a table is not supported")) };
+    let TableFactor::Table { name, alias, .. } = &from.relation else {
+        return Err(Error::unsupported("writing to anything but a table is not supported"));
+    };
     if !from.joins.is_empty() {
         return Err(Error::unsupported("writing to a join is not supported"));
     }
@@ -320,7 +333,9 @@ pub(super) fn update(context: &Context<'_>, sql: &Sql) -> Result<Bound> {
     let mut items: Vec<SelectItem> = table.columns.iter().map(|c| column_item(&known_as, c, "")).collect();
     for (index, column) in table.columns.iter().enumerate() {
         items.push(match values.iter().find(|(at, _)| *at == index) {
-            Some((_, value)) => SelectItem::ExprWithAlias { expr: value.clone(), alias: Ident::with_quote('"', format!("{NEW}{}", column.name)) },
+            Some((_, value)) => {
+                SelectItem::ExprWithAlias { expr: value.clone(), alias: Ident::with_quote('"', format!("{NEW}{}", column.name)) }
+            }
             None => column_item(&known_as, column, NEW),
         });
     }
@@ -343,7 +358,8 @@ fn returning(context: &Context<'_>, table: &Object, items: &[SelectItem]) -> Res
     }
     let plan = query::plan(context, &from)?;
     let mut exprs = Vec::new();
-    let schema = DFSchema::try_from_qualified_schema(TableReference::bare(table.name.as_str()), &table.schema()).map_err(|e| in_text(e, &context.text))?;
+    let schema = DFSchema::try_from_qualified_schema(TableReference::bare(table.name.as_str()), &table.schema())
+        .map_err(|e| in_text(e, &context.text))?;
     let LogicalPlan::Projection(projection) = &plan else { return Err(Error::unsupported("this RETURNING is not supported")) };
     for expr in &projection.expr {
         exprs.push(physical(context, expr.clone().unalias(), &schema)?);

@@ -62,7 +62,8 @@ fn create_table(context: &Context<'_>, statement: &Statement, relation: &CreateR
         return Err(relation.name.blame(Error::unsupported("a table without columns is not supported")));
     }
     if let Some(def) = &relation.encode {
-        return Err(at(Error::unsupported("a table fed by a connector is not supported"), def.place).with_hint("CREATE SOURCE, and a materialized view of it"));
+        return Err(at(Error::unsupported("a table fed by a connector is not supported"), def.place)
+            .with_hint("CREATE SOURCE, and a materialized view of it"));
     }
     if let Some(include) = relation.includes.first() {
         return Err(include.what.blame(syntax("INCLUDE belongs to a source")));
@@ -70,7 +71,9 @@ fn create_table(context: &Context<'_>, statement: &Statement, relation: &CreateR
     let (watermark_options, options): (Vec<_>, Vec<_>) = relation.with.iter().cloned().partition(|o| o.name.starts_with("watermark."));
     if let Some(option) = options.first() {
         let error = match option.name.as_str() {
-            "connector" => Error::unsupported("a table fed by a connector is not supported").with_hint("CREATE SOURCE, and a materialized view of it"),
+            "connector" => {
+                Error::unsupported("a table fed by a connector is not supported").with_hint("CREATE SOURCE, and a materialized view of it")
+            }
             name => Error::invalid(format!("a table has no option '{name}'")),
         };
         return Err(at(error, option.place));
@@ -78,7 +81,10 @@ fn create_table(context: &Context<'_>, statement: &Statement, relation: &CreateR
     let primary_key = key_columns(relation, &mut columns)?;
     let watermark = watermark(context, relation, &columns, &watermark_options)?;
     if let (Some(def), None) = (&relation.watermark, relation.append_only) {
-        let error = at(Error::invalid("a watermark needs a table that is APPEND ONLY: rows that are changed or deleted have no order in time"), def.place);
+        let error = at(
+            Error::invalid("a watermark needs a table that is APPEND ONLY: rows that are changed or deleted have no order in time"),
+            def.place,
+        );
         return Err(error.with_hint(format!("CREATE TABLE {} (…) APPEND ONLY", relation.name.text)));
     }
     if let (Some(key), Some(_)) = (relation.primary_key.first(), relation.append_only) {
@@ -179,7 +185,8 @@ fn watermark(context: &Context<'_>, relation: &CreateRelation, columns: &[Column
         return Err(def.column.blame(error.with_sqlstate("42804")));
     }
     let delay_us = delay(context, def)?;
-    let mut watermark = Watermark { column, delay_us, idle_timeout_us: None, max_ahead_us: Watermark::MAX_AHEAD_US, when_idle: WhenIdle::Hold };
+    let mut watermark =
+        Watermark { column, delay_us, idle_timeout_us: None, max_ahead_us: Watermark::MAX_AHEAD_US, when_idle: WhenIdle::Hold };
     for option in options {
         watermark_option(&mut watermark, option)?;
     }
@@ -189,7 +196,9 @@ fn watermark(context: &Context<'_>, relation: &CreateRelation, columns: &[Column
 fn watermark_option(watermark: &mut Watermark, option: &OptionEntry) -> Result<()> {
     let length = || {
         let micros = duration_us(&option.value).filter(|us| *us >= 0);
-        micros.ok_or_else(|| at(Error::invalid(format!("'{}' is no length of time", option.value)).with_hint("such as '30s' or '5 minutes'"), option.place))
+        micros.ok_or_else(|| {
+            at(Error::invalid(format!("'{}' is no length of time", option.value)).with_hint("such as '30s' or '5 minutes'"), option.place)
+        })
     };
     match option.name.as_str() {
         "watermark.idle_timeout" => watermark.idle_timeout_us = Some(length()?),
@@ -198,13 +207,16 @@ fn watermark_option(watermark: &mut Watermark, option: &OptionEntry) -> Result<(
             watermark.when_idle = match option.value.to_lowercase().as_str() {
                 "hold" => WhenIdle::Hold,
                 "advance" => WhenIdle::Advance,
-                other => return Err(at(Error::invalid(format!("watermark.when_idle is 'hold' or 'advance', not '{other}'")), option.place)),
+                other => {
+                    return Err(at(Error::invalid(format!("watermark.when_idle is 'hold' or 'advance', not '{other}'")), option.place));
+                }
             };
         }
         name => {
             let error = Error::invalid(format!("there is no option '{name}'"));
             let known = ["watermark.idle_timeout", "watermark.max_ahead", "watermark.when_idle"];
-            let hint = nearest(name, known).map_or_else(|| format!("there are: {}", known.join(", ")), |near| format!("did you mean '{near}'?"));
+            let hint =
+                nearest(name, known).map_or_else(|| format!("there are: {}", known.join(", ")), |near| format!("did you mean '{near}'?"));
             return Err(at(error.with_hint(hint), option.place));
         }
     }
@@ -223,10 +235,14 @@ fn delay(context: &Context<'_>, def: &WatermarkDef) -> Result<Micros> {
         SqlExpr::BinaryOp { left, op: BinaryOperator::Minus, right } if is_column(left) => right,
         _ => return Err(wrong()),
     };
-    let Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) = query::expression(context, (**interval).clone(), &DFSchema::empty())? else {
+    let Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) =
+        query::expression(context, (**interval).clone(), &DFSchema::empty())?
+    else {
         return Err(wrong());
     };
-    micros(value).filter(|us| *us >= 0).ok_or_else(|| at(Error::invalid("the delay of a watermark is not negative and has no months"), def.place))
+    micros(value)
+        .filter(|us| *us >= 0)
+        .ok_or_else(|| at(Error::invalid("the delay of a watermark is not negative and has no months"), def.place))
 }
 
 fn micros(value: IntervalMonthDayNano) -> Option<Micros> {

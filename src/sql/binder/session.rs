@@ -134,7 +134,9 @@ fn copy_format(options: &[OptionEntry]) -> Result<CopyFormat> {
         match format.name.as_str() {
             "text" | "binary" => {}
             "csv" => (format.delimiter, format.null) = (',', String::new()),
-            other => return Err(at(Error::invalid(format!("COPY format \"{other}\" not recognized")).with_sqlstate("22023"), option.place)),
+            other => {
+                return Err(at(Error::invalid(format!("COPY format \"{other}\" not recognized")).with_sqlstate("22023"), option.place));
+            }
         }
     }
     for option in options {

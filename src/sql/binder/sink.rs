@@ -68,7 +68,8 @@ fn relation(context: &Context<'_>, name: &Name) -> Result<From> {
         return Err(name.blame(Error::unsupported(format!("a sink from {} is not supported", name.text))));
     }
     if !named.object.is_kept() {
-        let error = Error::invalid(format!("\"{}\" is a {}: a sink delivers a table or a materialized view", name.text, named.object.kind.noun()));
+        let error =
+            Error::invalid(format!("\"{}\" is a {}: a sink delivers a table or a materialized view", name.text, named.object.kind.noun()));
         return Err(name.blame(error.with_sqlstate("42809").with_hint("make a materialized view of it")));
     }
     Ok(described(&named.object))
@@ -104,6 +105,7 @@ fn upsert_key(from: &From, primary_key: Option<&OptionEntry>, sink: &Name) -> Re
     if view_key.iter().all(|c| key.contains(c)) {
         return Ok(key);
     }
-    let error = Error::invalid(format!("primary_key '{}' is not unique in \"{}\", whose key is ({})", option.value, from.name, names(view_key)));
+    let error =
+        Error::invalid(format!("primary_key '{}' is not unique in \"{}\", whose key is ({})", option.value, from.name, names(view_key)));
     Err(at(error, option.place))
 }

@@ -26,6 +26,12 @@ fn smoke() {
         "SELECT count(*) FROM t",
         "SELECT 1 AS one",
     ] {
-        println!("---- {query}\n{}", match world.bind(&format!("EXPLAIN CREATE MATERIALIZED VIEW v AS {query}")) { Ok(_) => world.rows(&format!("EXPLAIN CREATE MATERIALIZED VIEW v AS {query}")), Err(e) => format!("{e:?}") });
+        println!(
+            "---- {query}\n{}",
+            match world.bind(&format!("EXPLAIN CREATE MATERIALIZED VIEW v AS {query}")) {
+                Ok(_) => world.rows(&format!("EXPLAIN CREATE MATERIALIZED VIEW v AS {query}")),
+                Err(e) => format!("{e:?}"),
+            }
+        );
     }
 }

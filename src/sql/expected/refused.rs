@@ -82,7 +82,12 @@ fn types() {
         ("INSERT INTO t (id, s) SELECT s, s FROM t", "42804", "column \"id\"", "id"),
         ("CREATE TABLE x (a INT, WATERMARK FOR a AS a) APPEND ONLY", "42804", "timestamp", "a"),
         ("CREATE TABLE x (at TIMESTAMP, WATERMARK FOR at AS at)", "42000", "APPEND ONLY", "WATERMARK"),
-        ("CREATE TABLE x (at TIMESTAMP, WATERMARK FOR at AS at + INTERVAL '1 hour') APPEND ONLY", "42601", "column - INTERVAL", "WATERMARK"),
+        (
+            "CREATE TABLE x (at TIMESTAMP, WATERMARK FOR at AS at + INTERVAL '1 hour') APPEND ONLY",
+            "42601",
+            "column - INTERVAL",
+            "WATERMARK",
+        ),
         ("CREATE TABLE x (at TIMESTAMP, WATERMARK FOR other AS other) APPEND ONLY", "42703", "other", "other"),
         ("SELECT * FROM TUMBLE(plain, k, INTERVAL '1 hour')", "42804", "TUMBLE", ""),
         ("SELECT * FROM TUMBLE(plain, at)", "42883", "TUMBLE(relation, time, size", ""),
@@ -113,15 +118,40 @@ fn views() {
         ("CREATE MATERIALIZED VIEW v AS SELECT * FROM events WHERE at > now() - INTERVAL '1 hour'", "0A000", "now", "now"),
         ("CREATE MATERIALIZED VIEW v AS SELECT a, count(*) FROM t GROUP BY ROLLUP (a)", "0A000", "ROLLUP", "ROLLUP"),
         ("CREATE MATERIALIZED VIEW v AS SELECT * FROM generate_series(1, 3)", "0A000", "generate_series", "generate_series"),
-        ("CREATE MATERIALIZED VIEW v AS WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT n FROM r", "0A000", "RECURSIVE", "RECURSIVE"),
+        (
+            "CREATE MATERIALIZED VIEW v AS WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT n FROM r",
+            "0A000",
+            "RECURSIVE",
+            "RECURSIVE",
+        ),
         ("CREATE MATERIALIZED VIEW v AS SELECT window_start FROM SESSION(plain, at, INTERVAL '1 minute')", "0A000", "SESSION", "SESSION"),
         ("CREATE MATERIALIZED VIEW v AS SELECT a, b AS a FROM t", "42701", "\"a\"", "v"),
-        ("CREATE MATERIALIZED VIEW v AS SELECT a FROM t EMIT ON WINDOW CLOSE", "42000", "EMIT ON WINDOW CLOSE needs a GROUP BY", "EMIT ON WINDOW CLOSE"),
-        ("CREATE MATERIALIZED VIEW v AS SELECT count(*) FROM TUMBLE(plain, at, INTERVAL '1 hour') GROUP BY window_start EMIT ON WINDOW CLOSE", "42000", "watermark", "EMIT ON WINDOW CLOSE"),
-        ("CREATE MATERIALIZED VIEW v AS SELECT k, count(*) FROM events GROUP BY k EMIT ON WINDOW CLOSE", "42000", "watermark", "EMIT ON WINDOW CLOSE"),
+        (
+            "CREATE MATERIALIZED VIEW v AS SELECT a FROM t EMIT ON WINDOW CLOSE",
+            "42000",
+            "EMIT ON WINDOW CLOSE needs a GROUP BY",
+            "EMIT ON WINDOW CLOSE",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW v AS SELECT count(*) FROM TUMBLE(plain, at, INTERVAL '1 hour') GROUP BY window_start EMIT ON WINDOW CLOSE",
+            "42000",
+            "watermark",
+            "EMIT ON WINDOW CLOSE",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW v AS SELECT k, count(*) FROM events GROUP BY k EMIT ON WINDOW CLOSE",
+            "42000",
+            "watermark",
+            "EMIT ON WINDOW CLOSE",
+        ),
         ("CREATE VIEW v AS SELECT a FROM t EMIT ON WINDOW CLOSE", "42601", "materialized view", "EMIT ON WINDOW CLOSE"),
         ("CREATE MATERIALIZED VIEW v (x, y, z) AS SELECT a, b FROM t", "42601", "more column names", "z"),
-        ("CREATE MATERIALIZED VIEW v AS SELECT n FROM u, LATERAL (SELECT a FROM t WHERE t.id = u.t_id) AS l", "0A000", "LATERAL", "LATERAL"),
+        (
+            "CREATE MATERIALIZED VIEW v AS SELECT n FROM u, LATERAL (SELECT a FROM t WHERE t.id = u.t_id) AS l",
+            "0A000",
+            "LATERAL",
+            "LATERAL",
+        ),
     ]);
 }
 
@@ -140,12 +170,18 @@ fn sinks() {
 
 #[test]
 fn two_refusing_operators() {
-    let window = |name: &str| format!("SELECT window_start, count(*) AS n FROM TUMBLE({name}, at, INTERVAL '1 hour') GROUP BY window_start");
+    let window =
+        |name: &str| format!("SELECT window_start, count(*) AS n FROM TUMBLE({name}, at, INTERVAL '1 hour') GROUP BY window_start");
     let mut world = World::new();
     world.bind(super::RELATIONS).expect("relations");
-    let both = format!("CREATE MATERIALIZED VIEW v AS SELECT a.n, b.n AS m FROM ({}) AS a JOIN ({}) AS b ON a.window_start = b.window_start", window("events"), window("opened"));
+    let both = format!(
+        "CREATE MATERIALIZED VIEW v AS SELECT a.n, b.n AS m FROM ({}) AS a JOIN ({}) AS b ON a.window_start = b.window_start",
+        window("events"),
+        window("opened")
+    );
     let error = world.error(&both);
     assert!(error.message().contains("two operators refuse late rows"), "{error}");
-    let one_above_the_other = format!("CREATE MATERIALIZED VIEW v AS SELECT window_start, max(n) AS m FROM ({}) AS a GROUP BY window_start", window("events"));
+    let one_above_the_other =
+        format!("CREATE MATERIALIZED VIEW v AS SELECT window_start, max(n) AS m FROM ({}) AS a GROUP BY window_start", window("events"));
     world.bind(&one_above_the_other).expect("the lower one has refused what is late");
 }

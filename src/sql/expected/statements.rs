@@ -32,7 +32,8 @@ fn a_source_has_columns_options_format_and_event_time() {
     let Bound::CreateSource(object) = World::new().bind(sql).expect("bound") else { panic!("no source") };
     let ObjectKind::Source(source) = &object.kind else { panic!("no source") };
     assert_eq!(object.sql, sql);
-    let columns: Vec<(&str, String, bool)> = object.columns.iter().map(|c| (c.name.as_str(), crate::types::sql_name(&c.field()), c.nullable)).collect();
+    let columns: Vec<(&str, String, bool)> =
+        object.columns.iter().map(|c| (c.name.as_str(), crate::types::sql_name(&c.field()), c.nullable)).collect();
     let expected = [
         ("id", "bigint", false),
         ("At", "timestamp with time zone", true),
@@ -56,7 +57,9 @@ fn a_source_has_columns_options_format_and_event_time() {
 
 #[test]
 fn a_table_has_a_key_and_defaults() {
-    let Bound::CreateTable(object) = World::new().bind("CREATE TABLE t (a INT, b VARCHAR(3) DEFAULT 'x' || 'y', c NUMERIC(10,2), PRIMARY KEY (c, a))").expect("bound") else {
+    let Bound::CreateTable(object) =
+        World::new().bind("CREATE TABLE t (a INT, b VARCHAR(3) DEFAULT 'x' || 'y', c NUMERIC(10,2), PRIMARY KEY (c, a))").expect("bound")
+    else {
         panic!("no table")
     };
     let ObjectKind::Table(table) = &object.kind else { panic!("no table") };
@@ -68,7 +71,11 @@ fn a_table_has_a_key_and_defaults() {
 #[test]
 fn what_exists_already_is_a_notice_with_if_not_exists() {
     let mut world = world();
-    for sql in ["CREATE TABLE IF NOT EXISTS t (a INT)", "CREATE MATERIALIZED VIEW IF NOT EXISTS t AS SELECT 1 AS a", "DROP TABLE IF EXISTS nothing"] {
+    for sql in [
+        "CREATE TABLE IF NOT EXISTS t (a INT)",
+        "CREATE MATERIALIZED VIEW IF NOT EXISTS t AS SELECT 1 AS a",
+        "DROP TABLE IF EXISTS nothing",
+    ] {
         assert!(matches!(world.bind(sql), Ok(Bound::Nothing(..))), "{sql}");
     }
 }
@@ -84,7 +91,8 @@ fn a_sink_takes_the_key_of_its_view() {
         },
         other => panic!("{other:?}"),
     };
-    let (upsert, _) = sink("CREATE SINK a FROM hourly WITH (connector = 'postgres', type = 'upsert', primary_key = 'k, window_start', table = 'x')");
+    let (upsert, _) =
+        sink("CREATE SINK a FROM hourly WITH (connector = 'postgres', type = 'upsert', primary_key = 'k, window_start', table = 'x')");
     assert_eq!((upsert.upsert, upsert.key.as_slice()), (true, &[1, 0][..]));
     assert_eq!(upsert.options.keys().collect::<Vec<_>>(), ["table"]);
     let (implied, _) = sink("CREATE SINK b FROM hourly WITH (connector = 'kafka', topic = 't') FORMAT UPSERT ENCODE JSON");
@@ -100,7 +108,9 @@ fn a_sink_takes_the_key_of_its_view() {
 fn views_are_put_in_place_where_they_are_read() {
     let mut world = world();
     world.bind("CREATE VIEW big (id, twice) AS SELECT id, a * 2 FROM t WHERE a > 1").expect("a view");
-    let Ok(Bound::CreateMaterializedView(object, _)) = world.bind("CREATE MATERIALIZED VIEW v AS SELECT sum(twice) AS s FROM big") else { panic!("no view") };
+    let Ok(Bound::CreateMaterializedView(object, _)) = world.bind("CREATE MATERIALIZED VIEW v AS SELECT sum(twice) AS s FROM big") else {
+        panic!("no view")
+    };
     let names: Vec<&str> = object.depends_on.iter().map(|id| world.catalog.get(*id).expect("exists").name.as_str()).collect();
     assert_eq!(names, ["big", "t"]);
     let error = world.error("CREATE OR REPLACE VIEW big AS SELECT id, a AS twice FROM t");
@@ -122,20 +132,28 @@ fn a_view_is_planned_again_as_it_was() {
     assert!(!derived.fingerprint.is_empty() && derived.append_only && derived.emit_on_close);
     let late: Vec<&str> = derived.late.as_ref().expect("it refuses").iter().map(|c| c.name.as_str()).collect();
     assert_eq!(late, ["watermark", "weight", "k", "v", "window_start"]);
-    assert!(world.catalog.resolve("v$late").is_some() && world.catalog.resolve("v$errors").is_some() && world.catalog.resolve("t$late").is_none());
+    assert!(
+        world.catalog.resolve("v$late").is_some()
+            && world.catalog.resolve("v$errors").is_some()
+            && world.catalog.resolve("t$late").is_none()
+    );
 }
 
 #[test]
 fn changes_of_a_table_are_queries() {
     let mut world = world();
-    let columns = |plan: &datafusion::logical_expr::LogicalPlan| plan.schema().fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>();
+    let columns =
+        |plan: &datafusion::logical_expr::LogicalPlan| plan.schema().fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>();
     let Ok(Bound::Insert(insert)) = world.bind("INSERT INTO t (s, id) VALUES ('x', 1), (NULL, 2) ON CONFLICT (id) DO UPDATE SET a = t.a + excluded.a WHERE t.b IS NULL RETURNING id, a + 1") else {
         panic!("no insert")
     };
     assert_eq!(columns(&insert.input), ["id", "a", "b", "s"]);
     assert_eq!(insert.returning.as_ref().expect("returns").schema.fields().len(), 2);
     assert!(matches!(insert.on_conflict, crate::OnConflict::Update { row, filter: Some(_) } if row.len() == 4));
-    let Ok(Bound::Update(update)) = world.bind("UPDATE t AS x SET a = x.a + 1, s = DEFAULT WHERE id IN (SELECT t_id FROM u) RETURNING *") else { panic!("no update") };
+    let Ok(Bound::Update(update)) = world.bind("UPDATE t AS x SET a = x.a + 1, s = DEFAULT WHERE id IN (SELECT t_id FROM u) RETURNING *")
+    else {
+        panic!("no update")
+    };
     assert_eq!(columns(&update.rows), ["id", "a", "b", "s", "new$id", "new$a", "new$b", "new$s"]);
     let Ok(Bound::Delete(delete)) = world.bind("DELETE FROM t WHERE a > 5") else { panic!("no delete") };
     assert_eq!(columns(&delete.rows), ["id", "a", "b", "s"]);
@@ -152,14 +170,18 @@ fn the_session_has_cursors_blocks_and_copies() {
     assert!(matches!(bound("ROLLBACK TO SAVEPOINT a"), Bound::Savepoint("ROLLBACK", _)));
     assert!(matches!(bound("DECLARE c CURSOR FOR SELECT 1"), Bound::Declare(_, CursorQuery::Query(_))));
     assert!(matches!(bound("DECLARE c SUBSCRIPTION CURSOR FOR t"), Bound::Declare(_, CursorQuery::Subscription(_))));
-    assert!(matches!(bound("FETCH 100 FROM c WITH (timeout = '5s')"), Bound::Fetch(c) if c.rows_max == Some(100) && c.timeout_us == Some(5_000_000)));
+    assert!(
+        matches!(bound("FETCH 100 FROM c WITH (timeout = '5s')"), Bound::Fetch(c) if c.rows_max == Some(100) && c.timeout_us == Some(5_000_000))
+    );
     assert!(matches!(bound("FETCH ALL c"), Bound::Fetch(c) if c.rows_max.is_none()));
     assert!(matches!(bound("FETCH NEXT FROM c"), Bound::Fetch(c) if c.rows_max == Some(1)));
     assert!(matches!(bound("MOVE FORWARD 3 IN c"), Bound::Fetch(c) if c.skip && c.rows_max == Some(3)));
     assert!(matches!(bound("CLOSE ALL"), Bound::Close(None)));
     assert!(matches!(bound("DISCARD ALL"), Bound::Discard));
     assert!(matches!(bound("COPY (SUBSCRIBE t) TO STDOUT"), Bound::CopyOut(CopyOut::Subscribe(_))));
-    assert!(matches!(bound("COPY t TO STDOUT WITH (FORMAT csv, HEADER)"), Bound::CopyOut(CopyOut::Query(_, f)) if f.header && f.delimiter == ','));
+    assert!(
+        matches!(bound("COPY t TO STDOUT WITH (FORMAT csv, HEADER)"), Bound::CopyOut(CopyOut::Query(_, f)) if f.header && f.delimiter == ',')
+    );
     assert!(matches!(bound("COPY t (a, id) FROM STDIN CSV"), Bound::CopyFrom(c) if c.columns == [1, 0]));
     assert!(matches!(bound("PREPARE p (int) AS SELECT $1"), Bound::Prepare(_, s) if s.text() == "SELECT $1"));
     assert!(matches!(bound("EXECUTE p (1 + 1, 'x')"), Bound::Execute(_, v) if v.len() == 2));

@@ -42,12 +42,18 @@ fn values() {
         ("SELECT 7 / 2, -7 / 2, 7 % 3, -7 % 3", "3 | -3 | 1 | -1"),
         ("SELECT 2 + 3 * 4, abs(-5), 'a' || 'b', coalesce(NULL, 'c')", "14 | 5 | ab | c"),
         ("SELECT '42'::INT, CAST(2.5 AS INT), 42::VARCHAR, CAST(-2.5 AS BIGINT)", "42 | 3 | 42 | -3"),
-        ("SELECT true::VARCHAR, DATE '2025-01-02'::VARCHAR, TIMESTAMP '2025-01-02 03:04:05'::VARCHAR", "true | 2025-01-02 | 2025-01-02 03:04:05"),
+        (
+            "SELECT true::VARCHAR, DATE '2025-01-02'::VARCHAR, TIMESTAMP '2025-01-02 03:04:05'::VARCHAR",
+            "true | 2025-01-02 | 2025-01-02 03:04:05",
+        ),
         ("SELECT 100000::DOUBLE PRECISION::VARCHAR, 1e20::DOUBLE PRECISION::TEXT, (0.1::REAL)::TEXT", "100000 | 1e+20 | 0.1"),
         ("SELECT 0.1 + 0.2", "0.3"),
         ("SELECT 'NaN'::DOUBLE PRECISION::TEXT, 'Infinity'::DOUBLE PRECISION::TEXT, '-Infinity'::REAL::TEXT", "NaN | Infinity | -Infinity"),
         ("SELECT (INTERVAL '14 months')::TEXT, (INTERVAL '90 minutes')::TEXT", "1 year 2 mons | 01:30:00"),
-        ("SELECT '\\x00ff10'::BYTEA::TEXT, 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'::UUID::TEXT", "\\x00ff10 | a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+        (
+            "SELECT '\\x00ff10'::BYTEA::TEXT, 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'::UUID::TEXT",
+            "\\x00ff10 | a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        ),
         ("SELECT 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::UUID = 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", "true"),
         ("SELECT 5 = '5', '2' IN (1, 2), 3 BETWEEN '1' AND '4'", "true | true | true"),
         ("SELECT NULL::BOOLEAN IS NULL, NOT NULL::BOOLEAN", "true | NULL"),
@@ -60,9 +66,18 @@ fn values() {
         ("SELECT count(*) FROM generate_series(1, 10)", "10"),
         ("SELECT x.a, x.b FROM (VALUES (1, 'one')) AS x (a, b)", "1 | one"),
         ("SELECT a FROM (VALUES (3), (1), (2)) AS x (a) ORDER BY 1 LIMIT 1 OFFSET 1", "2"),
-        ("SELECT window_start, window_end FROM TUMBLE((SELECT TIMESTAMP '2025-01-01 00:59:59' AS at), at, INTERVAL '1 hour')", "2025-01-01T00:00:00 | 2025-01-01T01:00:00"),
-        ("SELECT count(*), min(window_start), max(window_end) FROM HOP((SELECT TIMESTAMP '2025-01-01 00:59:59' AS at), at, INTERVAL '1 hour', INTERVAL '3 hours')", "3 | 2024-12-31T22:00:00 | 2025-01-01T03:00:00"),
-        ("SELECT sum(a), avg(a), sum(b) FROM (VALUES (1, 2::BIGINT), (2, 9223372036854775807)) AS x (a, b)", "3 | 1.5000000000000000 | 9223372036854775809"),
+        (
+            "SELECT window_start, window_end FROM TUMBLE((SELECT TIMESTAMP '2025-01-01 00:59:59' AS at), at, INTERVAL '1 hour')",
+            "2025-01-01T00:00:00 | 2025-01-01T01:00:00",
+        ),
+        (
+            "SELECT count(*), min(window_start), max(window_end) FROM HOP((SELECT TIMESTAMP '2025-01-01 00:59:59' AS at), at, INTERVAL '1 hour', INTERVAL '3 hours')",
+            "3 | 2024-12-31T22:00:00 | 2025-01-01T03:00:00",
+        ),
+        (
+            "SELECT sum(a), avg(a), sum(b) FROM (VALUES (1, 2::BIGINT), (2, 9223372036854775807)) AS x (a, b)",
+            "3 | 1.5000000000000000 | 9223372036854775809",
+        ),
     ] {
         match world.row(sql) {
             Ok(found) if found == expected => {}
@@ -103,7 +118,8 @@ fn failures() {
 fn names_and_types_of_results() {
     let mut world = World::new();
     world.bind(super::RELATIONS).expect("relations");
-    let names = world.columns("SELECT 1, 2, count(*), sum(a), a, t.b, a::BIGINT, 'x'::TEXT, CASE WHEN true THEN 1 END FROM t GROUP BY a, b");
+    let names =
+        world.columns("SELECT 1, 2, count(*), sum(a), a, t.b, a::BIGINT, 'x'::TEXT, CASE WHEN true THEN 1 END FROM t GROUP BY a, b");
     assert_eq!(names, ["?column?", "?column?", "count", "sum", "a", "b", "a", "varchar", "case"]);
     let types = world.types("SELECT 1, 3000000000, 1.5, 'x', a + 1, b + 1, now(), a / 2, count(*), sum(a), sum(b), avg(a), length(s), NULL FROM t GROUP BY a, b, s");
     let expected = [

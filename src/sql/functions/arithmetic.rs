@@ -85,7 +85,9 @@ impl ScalarUDFImpl for Arithmetic {
 
 fn out_of_range(error: &datafusion::arrow::error::ArrowError, data_type: &DataType) -> DataFusionError {
     match error {
-        datafusion::arrow::error::ArrowError::ArithmeticOverflow(_) => DataFusionError::Execution(format!("{} out of range", crate::types::type_name(data_type))),
+        datafusion::arrow::error::ArrowError::ArithmeticOverflow(_) => {
+            DataFusionError::Execution(format!("{} out of range", crate::types::type_name(data_type)))
+        }
         other => DataFusionError::Internal(other.to_string()),
     }
 }

@@ -43,7 +43,11 @@ pub(super) fn render(array: &dyn Array) -> Result<Option<ArrayRef>> {
     Ok(Some(Arc::new(builder.finish())))
 }
 
-fn each(array: &dyn Array, builder: &mut StringBuilder, mut write: impl FnMut(usize, &mut String) -> Result<(), std::fmt::Error>) -> Result<()> {
+fn each(
+    array: &dyn Array,
+    builder: &mut StringBuilder,
+    mut write: impl FnMut(usize, &mut String) -> Result<(), std::fmt::Error>,
+) -> Result<()> {
     let mut text = String::new();
     for row in 0..array.len() {
         if array.is_null(row) {
@@ -148,7 +152,8 @@ mod tests {
     #[test]
     fn values_look_as_in_postgresql() {
         let double = |v: f64| written(|out| float(&format!("{v:e}"), v, 15, out));
-        let expected = ["1", "0.30000000000000004", "100000", "1e+20", "1e-07", "0.0001", "-1250.5", "0", "NaN", "-Infinity", "123456789012345"];
+        let expected =
+            ["1", "0.30000000000000004", "100000", "1e+20", "1e-07", "0.0001", "-1250.5", "0", "NaN", "-Infinity", "123456789012345"];
         let values = [1.0, 0.1 + 0.2, 100_000.0, 1e20, 1e-7, 1e-4, -1250.5, 0.0, f64::NAN, f64::NEG_INFINITY, 123_456_789_012_345.0];
         assert_eq!(values.map(double), expected);
         assert_eq!(written(|out| timestamp(1_735_700_645_250_000, false, out)), "2025-01-01 03:04:05.25");

@@ -30,8 +30,24 @@ pub(crate) fn create(reader: &mut Reader) -> Result<Ast> {
 
 /// What PostgreSQL and others can create and we cannot.
 const KNOWN_ELSEWHERE: [&str; 18] = [
-    "INDEX", "UNIQUE", "FUNCTION", "AGGREGATE", "SCHEMA", "USER", "ROLE", "SECRET", "CONNECTION", "SUBSCRIPTION", "TYPE", "SEQUENCE", "EXTENSION",
-    "TRIGGER", "DOMAIN", "POLICY", "PROCEDURE", "UNLOGGED",
+    "INDEX",
+    "UNIQUE",
+    "FUNCTION",
+    "AGGREGATE",
+    "SCHEMA",
+    "USER",
+    "ROLE",
+    "SECRET",
+    "CONNECTION",
+    "SUBSCRIPTION",
+    "TYPE",
+    "SEQUENCE",
+    "EXTENSION",
+    "TRIGGER",
+    "DOMAIN",
+    "POLICY",
+    "PROCEDURE",
+    "UNLOGGED",
 ];
 
 pub(crate) fn if_not_exists(reader: &mut Reader) -> bool {
@@ -130,7 +146,9 @@ fn column(reader: &mut Reader, relation: &mut CreateRelation) -> Result<()> {
             break;
         }
     }
-    if let Some(word @ ("DEFAULT" | "GENERATED" | "UNIQUE" | "CHECK" | "REFERENCES" | "COLLATE" | "CONSTRAINT" | "AS")) = reader.peek().as_deref() {
+    if let Some(word @ ("DEFAULT" | "GENERATED" | "UNIQUE" | "CHECK" | "REFERENCES" | "COLLATE" | "CONSTRAINT" | "AS")) =
+        reader.peek().as_deref()
+    {
         return Err(reader.refuse(&format!("column option {word}")));
     }
     relation.columns.push(column);

@@ -160,8 +160,10 @@ pub(super) fn skip_modes(reader: &mut Reader) {
     for word in ["TRANSACTION", "WORK"] {
         reader.take(&[word]);
     }
-    while let Some("ISOLATION" | "LEVEL" | "SERIALIZABLE" | "REPEATABLE" | "READ" | "COMMITTED" | "UNCOMMITTED" | "WRITE" | "ONLY" | "NOT" | "DEFERRABLE") =
-        reader.peek().as_deref()
+    while let Some(
+        "ISOLATION" | "LEVEL" | "SERIALIZABLE" | "REPEATABLE" | "READ" | "COMMITTED" | "UNCOMMITTED" | "WRITE" | "ONLY" | "NOT"
+        | "DEFERRABLE",
+    ) = reader.peek().as_deref()
     {
         reader.next();
         reader.take_token(&Token::Comma);

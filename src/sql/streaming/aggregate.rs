@@ -107,8 +107,7 @@ fn add(lowering: &mut Lowering<'_>, (written, node): Written<'_>, input: Lowered
         Some(key) => Bound::Watermark(schema.field(key).name().clone()),
         None => Bound::Unbounded,
     };
-    let properties =
-        Properties { append_only: spec.is_append_only(), key: Some(spec.key()), watermarked: spec.watermarked(), bound };
+    let properties = Properties { append_only: spec.is_append_only(), key: Some(spec.key()), watermarked: spec.watermarked(), bound };
     let mut facts: Vec<Fact> = groups.iter().map(|&g| input.facts[g]).collect();
     while facts.len() < schema.fields().len() {
         facts.push(lowering.new_fact());
@@ -135,7 +134,8 @@ fn note_refusing(lowering: &mut Lowering<'_>, added: Input) -> Result<()> {
 
 fn call(lowering: &Lowering<'_>, expr: &Expr, node: &AggregateNode, input: &Schema) -> Result<AggregateCall> {
     let (props, planning) = (ExecutionProps::new(), PhysicalPlanningContext::default());
-    let lowered = LoweredAggregateBuilder::new(expr, node.input.schema(), input, &props, &planning).build().map_err(|e| lowering.error(e))?;
+    let lowered =
+        LoweredAggregateBuilder::new(expr, node.input.schema(), input, &props, &planning).build().map_err(|e| lowering.error(e))?;
     let filter = lowered.filter.map(checked).transpose()?;
     let args = lowered.aggregate.expressions().into_iter().map(checked).collect::<Result<Vec<_>>>()?;
     let function = lowered.aggregate.with_new_expressions(args, Vec::new());
@@ -151,5 +151,7 @@ fn no_watermark(groups: &[usize], input: &Lowered) -> Error {
         (false, true) => format!("it groups by {}, and no column of its input carries a watermark", names.join(", ")),
         (false, false) => format!("it groups by {}; a watermark is on {}", names.join(", "), with.join(", ")),
     };
-    error.with_detail(detail).with_hint("declare WATERMARK FOR column AS column - INTERVAL '…' on the source, and group by a window of that column")
+    error
+        .with_detail(detail)
+        .with_hint("declare WATERMARK FOR column AS column - INTERVAL '…' on the source, and group by a window of that column")
 }

@@ -81,7 +81,9 @@ fn shifted(expr: Arc<dyn PhysicalExpr>, from: usize, by: usize) -> Result<Arc<dy
         return Ok(expr);
     }
     let moved = expr.transform_up(|e| match e.downcast_ref::<Column>() {
-        Some(column) if column.index() >= from => Ok(Transformed::yes(Arc::new(Column::new(column.name(), column.index() + by)) as Arc<dyn PhysicalExpr>)),
+        Some(column) if column.index() >= from => {
+            Ok(Transformed::yes(Arc::new(Column::new(column.name(), column.index() + by)) as Arc<dyn PhysicalExpr>))
+        }
         _ => Ok(Transformed::no(e)),
     });
     moved.map(|t| t.data).map_err(|e| Error::bug(e.strip_backtrace()))

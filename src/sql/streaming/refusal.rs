@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, TableSource, lit};
 use datafusion::scalar::ScalarValue;
-use datafusion::arrow::datatypes::DataType;
 use headwater_types::{Error, Micros, Result};
 
 use crate::errors::from_datafusion;
@@ -61,9 +61,11 @@ impl Refusal {
             let bound = ScalarValue::TimestampMicrosecond(Some(closed_below.unwrap_or(Micros::MIN)), zone(field.data_type()));
             plan = plan.filter(Expr::Column(Column::new(qualifier.cloned(), field.name())).lt(lit(bound)))?;
         }
-        let renamed = aggregate.schema.iter().zip(self.original.schema.iter()).map(|((q, f), (to_q, to_f))| {
-            Expr::Column(Column::new(q.cloned(), f.name())).alias_qualified(to_q.cloned(), to_f.name())
-        });
+        let renamed = aggregate
+            .schema
+            .iter()
+            .zip(self.original.schema.iter())
+            .map(|((q, f), (to_q, to_f))| Expr::Column(Column::new(q.cloned(), f.name())).alias_qualified(to_q.cloned(), to_f.name()));
         plan.project(renamed.collect::<Vec<_>>())?.build()
     }
 }

@@ -51,7 +51,8 @@ pub(super) fn values(lowering: &mut Lowering<'_>, values: &Values) -> Result<Low
             column.push(value);
         }
     }
-    let arrays = columns.into_iter().map(ScalarValue::iter_to_array).collect::<Result<Vec<ArrayRef>, _>>().map_err(|e| lowering.error(e))?;
+    let arrays =
+        columns.into_iter().map(ScalarValue::iter_to_array).collect::<Result<Vec<ArrayRef>, _>>().map_err(|e| lowering.error(e))?;
     let rows = RecordBatch::try_new(schema, arrays)?;
     Ok(constant(lowering, rows))
 }

@@ -31,7 +31,12 @@ pub(super) fn keep_all(lowering: &mut Lowering<'_>, input: Lowered) -> Result<Lo
     pick(lowering, input, &columns)
 }
 
-pub(super) fn project_to(lowering: &mut Lowering<'_>, input: Lowered, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> Result<Lowered> {
+pub(super) fn project_to(
+    lowering: &mut Lowering<'_>,
+    input: Lowered,
+    exprs: Vec<Arc<dyn PhysicalExpr>>,
+    schema: SchemaRef,
+) -> Result<Lowered> {
     let spec = Project::new(exprs, schema.clone())?;
     let repeats = spec.repeats();
     let properties = Properties {
@@ -101,7 +106,8 @@ fn as_schema(lowering: &mut Lowering<'_>, input: Lowered, schema: &SchemaRef) ->
     if input.schema == *schema {
         return Ok(input);
     }
-    let column = |(at, field): (usize, &Arc<datafusion::arrow::datatypes::Field>)| Arc::new(Column::new(field.name(), at)) as Arc<dyn PhysicalExpr>;
+    let column =
+        |(at, field): (usize, &Arc<datafusion::arrow::datatypes::Field>)| Arc::new(Column::new(field.name(), at)) as Arc<dyn PhysicalExpr>;
     let exprs = input.schema.fields().iter().enumerate().map(column).collect();
     project_to(lowering, input, exprs, schema.clone())
 }

@@ -31,7 +31,8 @@ fn interval(text: &str) -> Option<(String, &str)> {
     let (months, days, nanos) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
     let seconds = nanos / 1_000_000_000;
     let units = [(months, "month"), (days, "day"), (seconds / 3_600, "hour"), (seconds / 60 % 60, "minute"), (seconds % 60, "second")];
-    let mut parts: Vec<String> = units.iter().filter(|(n, _)| *n != 0).map(|(n, unit)| format!("{n} {unit}{}", if *n == 1 { "" } else { "s" })).collect();
+    let mut parts: Vec<String> =
+        units.iter().filter(|(n, _)| *n != 0).map(|(n, unit)| format!("{n} {unit}{}", if *n == 1 { "" } else { "s" })).collect();
     let micros = nanos / 1_000 % 1_000_000;
     if micros != 0 {
         parts.push(format!("{micros} microseconds"));

@@ -14,7 +14,8 @@ use super::rows::{pick, project_to};
 
 /// The call of `hop_starts` whose list `unnest` takes apart, the projection's expressions, and what the projection reads.
 fn starts(unnest: &Unnest) -> Option<(&ScalarFunction, usize, &[Expr], &LogicalPlan)> {
-    let ([(list, _)], [], LogicalPlan::Projection(projection)) = (unnest.list_type_columns.as_slice(), unnest.struct_type_columns.as_slice(), unnest.input.as_ref())
+    let ([(list, _)], [], LogicalPlan::Projection(projection)) =
+        (unnest.list_type_columns.as_slice(), unnest.struct_type_columns.as_slice(), unnest.input.as_ref())
     else {
         return None;
     };
