@@ -92,7 +92,11 @@ impl Aggregation {
         let keys = groups.keys_of(&part.rows)?;
         let states = self.table.intern(part.partition, &keys, &mut self.slots)?;
         let mut found = Touched::default();
-        states.touch(&self.slots, self.has_global_row, &mut found);
+        // Groups that only grow and speak once need no look back.
+        let is_watched = !(self.spec.emit_on_close && self.spec.input_append_only);
+        if is_watched {
+            states.touch(&self.slots, self.has_global_row, &mut found);
+        }
         if groups.keys.is_empty() {
             let slot = self.slots[0];
             self.slots.resize(part.rows.len(), slot);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, PrimitiveArray, new_null_array};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::DataType;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use headwater_state::StateColumns;
@@ -17,38 +18,39 @@ use super::{Failures, Kernel, each, pick};
 pub(crate) struct Extremes<T: ArrowPrimitiveType> {
     is_max: bool,
     data_type: DataType,
-    values: Vec<Extreme<T::Native>>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Extreme<V> {
-    value: V,
-    is_set: bool,
+    /// Before the first value, what no value is worse than.
+    values: Vec<T::Native>,
+    is_set: Vec<bool>,
 }
 
 impl<T: ArrowPrimitiveType> Extremes<T> {
     pub(crate) fn new(is_max: bool, data_type: DataType) -> Self {
-        Self { is_max, data_type, values: Vec::new() }
+        Self { is_max, data_type, values: Vec::new(), is_set: Vec::new() }
+    }
+
+    fn worst(&self) -> T::Native {
+        if self.is_max { T::Native::MIN_TOTAL_ORDER } else { T::Native::MAX_TOTAL_ORDER }
     }
 
     fn column(&self, slots: &[u32]) -> ArrayRef {
-        let picked = pick(&self.values, slots);
-        let values: PrimitiveArray<T> = if picked.iter().all(|e| e.is_set) {
-            PrimitiveArray::from_iter_values(picked.iter().map(|e| e.value))
-        } else {
-            picked.iter().map(|e| e.is_set.then_some(e.value)).collect()
-        };
+        let is_set = BooleanBuffer::from(pick(&self.is_set, slots));
+        let nulls = (is_set.count_set_bits() < slots.len()).then(|| NullBuffer::new(is_set));
+        let values = PrimitiveArray::<T>::new(pick(&self.values, slots).into(), nulls);
         Arc::new(values.with_data_type(self.data_type.clone()))
     }
 }
 
 impl<T: ArrowPrimitiveType> StateColumns for Extremes<T> {
     fn resize(&mut self, slots: usize) {
-        self.values.resize(slots, Extreme::default());
+        self.values.resize(slots, self.worst());
+        self.is_set.resize(slots, false);
     }
 
     fn reset(&mut self, slots: &[u32]) {
-        slots.iter().for_each(|&s| self.values[s as usize] = Extreme::default());
+        for &slot in slots {
+            self.values[slot as usize] = self.worst();
+            self.is_set[slot as usize] = false;
+        }
     }
 
     fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
@@ -57,31 +59,28 @@ impl<T: ArrowPrimitiveType> StateColumns for Extremes<T> {
 
     fn scatter(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()> {
         self.reset(slots);
-        each(slots, columns[0].as_primitive::<T>(), None, |slot, value, _| self.values[slot] = Extreme { value, is_set: true });
-        Ok(())
+        self.update(slots, columns, None)
     }
 
     fn bytes(&self) -> usize {
-        self.values.capacity() * size_of::<Extreme<T::Native>>()
+        self.values.capacity() * size_of::<T::Native>() + self.is_set.capacity()
     }
 }
 
 impl<T: ArrowPrimitiveType> Kernel for Extremes<T> {
     fn update(&mut self, slots: &[u32], args: &[ArrayRef], _weights: Option<&[i64]>) -> Result<()> {
-        let (values, column) = (&mut self.values, args[0].as_primitive::<T>());
+        let (values, is_set, column) = (&mut self.values, &mut self.is_set, args[0].as_primitive::<T>());
         if self.is_max {
             each(slots, column, None, |slot, value, _| {
-                let extreme = &mut values[slot];
-                if !extreme.is_set || value.is_gt(extreme.value) {
-                    *extreme = Extreme { value, is_set: true };
-                }
+                let now = values[slot];
+                values[slot] = if value.is_gt(now) { value } else { now };
+                is_set[slot] = true;
             });
         } else {
             each(slots, column, None, |slot, value, _| {
-                let extreme = &mut values[slot];
-                if !extreme.is_set || value.is_lt(extreme.value) {
-                    *extreme = Extreme { value, is_set: true };
-                }
+                let now = values[slot];
+                values[slot] = if value.is_lt(now) { value } else { now };
+                is_set[slot] = true;
             });
         }
         Ok(())

@@ -3,11 +3,10 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int64Array};
-use arrow::buffer::Buffer;
+use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, Float32Array, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, i256};
 use headwater_state::StateColumns;
-use headwater_types::{Error, Result};
+use headwater_types::Result;
 
 use super::exact::Wide;
 use super::floats::FloatSums;
@@ -25,7 +24,8 @@ pub(crate) enum Answer {
 const OUT_OF_RANGE: &str = "sum out of range";
 const AVERAGE_OUT_OF_RANGE: &str = "average out of range";
 
-/// sum and avg of integers and decimals. State: FixedSizeBinary(24), a little-endian integer; Int64, the number of values.
+/// sum and avg of integers and decimals. State: three Int64, the words of the sum, least first (the
+/// others are mostly sign, which costs nothing compressed); Int64, the number of values.
 #[derive(Debug)]
 pub(crate) struct ExactSums<T> {
     answer: Answer,
@@ -41,8 +41,6 @@ struct Total {
     sum: Wide,
     count: i64,
 }
-
-const WIDE_BYTES: i32 = 24;
 
 impl<T: ArrowPrimitiveType> ExactSums<T> {
     /// `scale` is the argument's; `result` Int64 or a decimal.
@@ -83,14 +81,15 @@ where
     }
 
     fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        let totals = pick(&self.totals, slots);
-        let mut bytes = Vec::with_capacity(totals.len() * WIDE_BYTES as usize);
-        for total in &totals {
-            bytes.extend_from_slice(&total.sum.low.to_le_bytes());
-            bytes.extend_from_slice(&total.sum.high.to_le_bytes());
-        }
-        let counts = Int64Array::from_iter_values(totals.iter().map(|t| t.count));
-        Ok(vec![Arc::new(FixedSizeBinaryArray::try_new(WIDE_BYTES, Buffer::from_vec(bytes), None)?), Arc::new(counts)])
+        let column = |word: fn(&Total) -> i64| -> ArrayRef {
+            Arc::new(Int64Array::from_iter_values(slots.iter().map(|&slot| word(&self.totals[slot as usize]))))
+        };
+        Ok(vec![
+            column(|t| t.sum.low.cast_signed()),
+            column(|t| t.sum.middle.cast_signed()),
+            column(|t| t.sum.high),
+            column(|t| t.count),
+        ])
     }
 
     fn scatter(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()> {
@@ -127,13 +126,11 @@ where
     }
 
     fn merge(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()> {
-        let (sums, counts) = (columns[0].as_fixed_size_binary(), columns[1].as_primitive::<Int64Type>().values());
+        let words = |column: usize| columns[column].as_primitive::<Int64Type>().values();
+        let (low, middle, high, counts) = (words(0), words(1), words(2), words(3));
         for (row, &slot) in slots.iter().enumerate() {
-            let corrupt = || Error::corrupt("a stored sum is not 24 bytes long");
-            let (low, high) = sums.value(row).split_first_chunk::<16>().ok_or_else(corrupt)?;
-            let high = i64::from_le_bytes(high.try_into().map_err(|_| corrupt())?);
             let total = &mut self.totals[slot as usize];
-            total.sum.merge(Wide { low: u128::from_le_bytes(*low), high });
+            total.sum.merge(Wide { low: low[row].cast_unsigned(), middle: middle[row].cast_unsigned(), high: high[row] });
             total.count += counts[row];
         }
         Ok(())
@@ -266,7 +263,7 @@ where
 
 /// The columns that [`ExactSums`] keeps.
 pub(crate) fn exact_state() -> Vec<DataType> {
-    vec![DataType::FixedSizeBinary(WIDE_BYTES), DataType::Int64]
+    vec![DataType::Int64; 4]
 }
 
 /// The columns that [`FloatTotals`] keeps.
