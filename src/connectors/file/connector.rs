@@ -9,10 +9,12 @@ use super::listing::{check_pattern, list};
 use super::place::Place;
 use super::reader::{BoundedReader, FileReader, Queue};
 use super::records::Included;
+use super::sink::{FileSink, SINK_OPTIONS};
 use super::watcher::Watcher;
 use crate::format::Decoder;
 use crate::{
-    Capabilities, Connector, Encoding, Format, OptionSpec, Partition, Position, Positions, Source, SourceDefinition, check_options,
+    Capabilities, Connector, Encoding, Format, OptionSpec, Partition, Position, Positions, Sink, SinkDefinition, Source, SourceDefinition,
+    check_options,
 };
 
 const SOURCE_OPTIONS: &[OptionSpec] = &[
@@ -74,6 +76,10 @@ impl Connector for File {
         SOURCE_OPTIONS
     }
 
+    fn sink_options(&self) -> &'static [OptionSpec] {
+        SINK_OPTIONS
+    }
+
     fn check_source(&self, definition: &SourceDefinition) -> Result<Capabilities> {
         let settings = settings(definition)?;
         match definition.encoding {
@@ -114,6 +120,14 @@ impl Connector for File {
         let queue = Arc::new(Mutex::new(queue));
         let reader = |_| Ok(Box::new(BoundedReader::new(FileReader::new(definition, &includes, true)?, queue.clone())) as Box<dyn Source>);
         (0..readers).map(reader).collect()
+    }
+
+    fn check_sink(&self, definition: &SinkDefinition) -> Result<()> {
+        FileSink::new(definition).map(drop)
+    }
+
+    fn open_sink(&self, definition: &SinkDefinition) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(FileSink::new(definition)?))
     }
 }
 

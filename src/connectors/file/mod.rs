@@ -2,10 +2,15 @@
 
 mod connector;
 mod listing;
+mod names;
 mod parquet;
+mod parts;
 mod place;
 mod reader;
 mod records;
+mod sink;
+#[cfg(test)]
+mod sink_tests;
 #[cfg(test)]
 mod tests;
 mod watcher;
