@@ -1,0 +1,58 @@
+//! Bids: a key, a price, a time that goes on by a millisecond every hundred rows.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use headwater::Result;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+/// Rows of event time a second.
+const ROWS_PER_SECOND: i64 = 100_000;
+/// 2025-01-01, so that no bid is ahead of the clock.
+const START_US: i64 = 1_735_689_600_000_000;
+
+/// `key BIGINT, price BIGINT, at TIMESTAMP`.
+pub fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("key", DataType::Int64, true),
+        Field::new("price", DataType::Int64, true),
+        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+    ]))
+}
+
+/// `rows` bids over `keys` keys, seeded.
+pub fn bids(rows: usize, keys: i64) -> Result<Vec<RecordBatch>> {
+    let mut random = SmallRng::seed_from_u64(7);
+    let mut batches = Vec::new();
+    let mut at = 0;
+    while at < rows {
+        let count = 8_192.min(rows - at);
+        let key = Int64Array::from_iter_values((0..count).map(|_| random.random_range(0..keys)));
+        let price = Int64Array::from_iter_values((0..count).map(|_| random.random_range(1..10_000)));
+        let micros = |row: usize| START_US + i64::try_from(row).unwrap_or(i64::MAX) * 1_000_000 / ROWS_PER_SECOND;
+        let time = TimestampMicrosecondArray::from_iter_values((at..at + count).map(micros));
+        batches.push(RecordBatch::try_new(schema(), vec![Arc::new(key), Arc::new(price), Arc::new(time)])?);
+        at += count;
+    }
+    Ok(batches)
+}
+
+/// The bids as a file of JSON lines; gone when dropped.
+pub fn write_ndjson(batches: &[RecordBatch]) -> Result<tempfile::TempDir> {
+    let directory = tempfile::tempdir()?;
+    let mut file = BufWriter::new(File::create(directory.path().join("bids.json"))?);
+    for batch in batches {
+        let (key, price) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_primitive::<Int64Type>());
+        let at = batch.column(2).as_primitive::<TimestampMicrosecondType>();
+        for row in 0..batch.num_rows() {
+            let time = at.value_as_datetime(row).map(|t| t.format("%Y-%m-%dT%H:%M:%S%.6f").to_string()).unwrap_or_default();
+            writeln!(file, r#"{{"key":{},"price":{},"at":"{time}"}}"#, key.value(row), price.value(row))?;
+        }
+    }
+    file.flush()?;
+    Ok(directory)
+}

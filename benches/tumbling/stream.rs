@@ -1,0 +1,46 @@
+//! Headwater's run: state and view in a data directory, every epoch written and synced.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use headwater::{Clock, Database, Error, Options, Result, SystemClock};
+
+use crate::memory::Memory;
+
+/// Runs the view over the input to its end: the time from the start of reading, and the number of groups and of rows counted.
+pub async fn run(
+    input: &str,
+    batches: &[RecordBatch],
+    file: Option<&tempfile::TempDir>,
+    clock: &SystemClock,
+) -> Result<(Duration, (usize, i64))> {
+    let data = tempfile::tempdir()?;
+    let mut options = Options::at(data.path());
+    options.registry.register(Arc::new(Memory { batches: batches.to_vec() }));
+    let database = Database::open(options).await?;
+    let mut session = database.session();
+    let from = match (input, file) {
+        ("memory", _) => "WITH (connector = 'memory')".to_owned(),
+        ("ndjson", Some(directory)) => {
+            format!("WITH (connector = 'file', path = '{}/*.json') FORMAT PLAIN ENCODE JSON", directory.path().display())
+        }
+        _ => return Err(Error::unsupported(format!("input {input}"))),
+    };
+    let script = format!(
+        "CREATE SOURCE bids (key BIGINT, price BIGINT, at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '1 second') {from};
+         CREATE MATERIALIZED VIEW totals AS
+         SELECT window_start, key, count(*) AS n, sum(price) AS total, max(price) AS top
+         FROM TUMBLE(bids, at, INTERVAL '10 seconds') GROUP BY window_start, key EMIT ON WINDOW CLOSE;"
+    );
+    let start = clock.elapsed();
+    session.run_script(&script, |_, _| {}).await?;
+    database.finished().await?;
+    let time = clock.elapsed() - start;
+    let rows = session.query("SELECT count(*) AS groups, sum(n)::BIGINT AS n FROM totals").await?;
+    let value = |column: usize| rows[0].column(column).as_primitive::<Int64Type>().value(0);
+    let result = (usize::try_from(value(0)).unwrap_or(0), value(1));
+    database.close().await?;
+    Ok((time, result))
+}
