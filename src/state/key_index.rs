@@ -1,5 +1,6 @@
 //! The hash index of a resident table: key columns to slot numbers, by machine words where keys have a fixed width, else by Arrow row bytes.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use arrow::row::{RowConverter, Rows, SortField};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use headwater_types::{Error, Result};
+
+use crate::word_table::WordTable;
 
 /// Numbers of slots: those given back first, then new ones.
 #[derive(Debug, Default)]
@@ -124,13 +127,10 @@ fn is_word(data_type: &DataType) -> bool {
 /// Keys of N columns, each as a machine word. Rows with a NULL, few as a rule, have a table of their own, so that the others carry no flags.
 pub(crate) struct WordIndex<const N: usize> {
     types: [DataType; N],
-    hasher: FixedState,
-    table: HashTable<([u64; N], u32)>,
-    /// Words (zero where NULL), which of them are NULL, slot.
-    null_table: HashTable<([u64; N], u8, u32)>,
-    /// By slot.
-    keys: Vec<[u64; N]>,
-    nulls: Vec<u8>,
+    table: WordTable<N>,
+    /// Words (zero where NULL) and which of them are NULL, to slot.
+    null_table: HashMap<([u64; N], u8), u32, FixedState>,
+    keys: KeysBySlot<N>,
     /// The batch at hand.
     words: Vec<[u64; N]>,
 }
@@ -139,11 +139,9 @@ impl<const N: usize> WordIndex<N> {
     fn new(types: [DataType; N], keys_expected: usize) -> Self {
         Self {
             types,
-            hasher: FixedState::default(),
-            table: HashTable::with_capacity(keys_expected),
-            null_table: HashTable::new(),
-            keys: Vec::with_capacity(keys_expected),
-            nulls: Vec::with_capacity(keys_expected),
+            table: WordTable::new(keys_expected),
+            null_table: HashMap::default(),
+            keys: KeysBySlot { words: Vec::with_capacity(keys_expected), nulls: Vec::with_capacity(keys_expected) },
             words: Vec::new(),
         }
     }
@@ -155,14 +153,20 @@ impl<const N: usize> WordIndex<N> {
         self.load(keys);
         let words = std::mem::take(&mut self.words);
         found.reserve(words.len());
+        let Self { table, null_table, keys: by_slot, .. } = self;
+        let add = |nulls: u8, key: [u64; N], slots: &mut Slots, by_slot: &mut KeysBySlot<N>| {
+            let slot = slots.next();
+            by_slot.store(slot, key, nulls);
+            slot
+        };
         if keys.iter().all(|key| key.null_count() == 0) {
-            for key in &words {
-                found.push(self.slot_of(key, slots));
-            }
+            table.intern(&words, |key| add(0, key, slots, by_slot), |slot| found.push(slot));
         } else {
-            for (row, key) in words.iter().enumerate() {
-                let nulls = (0..N).fold(0, |nulls, column| nulls | (u8::from(keys[column].is_null(row)) << column));
-                found.push(if nulls == 0 { self.slot_of(key, slots) } else { self.null_slot_of(*key, nulls, slots) });
+            for (row, &key) in words.iter().enumerate() {
+                match (0..N).fold(0, |nulls, column| nulls | (u8::from(keys[column].is_null(row)) << column)) {
+                    0 => table.intern(&[key], |key| add(0, key, slots, by_slot), |slot| found.push(slot)),
+                    nulls => found.push(*null_table.entry((key, nulls)).or_insert_with(|| add(nulls, key, slots, by_slot))),
+                }
             }
         }
         self.words = words;
@@ -191,50 +195,11 @@ impl<const N: usize> WordIndex<N> {
         }
     }
 
-    #[inline]
-    fn slot_of(&mut self, key: &[u64; N], slots: &mut Slots) -> u32 {
-        let hash = hash_words(&self.hasher, key);
-        if let Some(&(_, slot)) = self.table.find(hash, |(k, _)| k == key) {
-            return slot;
-        }
-        let slot = slots.next();
-        let hasher = &self.hasher;
-        self.table.insert_unique(hash, (*key, slot), |(k, _)| hash_words(hasher, k));
-        self.store(slot, *key, 0);
-        slot
-    }
-
-    fn null_slot_of(&mut self, key: [u64; N], nulls: u8, slots: &mut Slots) -> u32 {
-        let hash = hash_words(&self.hasher, &key);
-        if let Some(&(_, _, slot)) = self.null_table.find(hash, |&(k, n, _)| k == key && n == nulls) {
-            return slot;
-        }
-        let slot = slots.next();
-        let hasher = &self.hasher;
-        self.null_table.insert_unique(hash, (key, nulls, slot), |(k, _, _)| hash_words(hasher, k));
-        self.store(slot, key, nulls);
-        slot
-    }
-
-    fn store(&mut self, slot: u32, key: [u64; N], nulls: u8) {
-        let slot = slot as usize;
-        if self.keys.len() <= slot {
-            self.keys.resize(slot + 1, [0; N]);
-            self.nulls.resize(slot + 1, 0);
-        }
-        self.keys[slot] = key;
-        self.nulls[slot] = nulls;
-    }
-
     fn remove(&mut self, slot: u32) {
-        let key = self.keys[slot as usize];
-        let hash = hash_words(&self.hasher, &key);
-        if self.nulls[slot as usize] == 0 {
-            if let Ok(entry) = self.table.find_entry(hash, |&(_, s)| s == slot) {
-                entry.remove();
-            }
-        } else if let Ok(entry) = self.null_table.find_entry(hash, |&(_, _, s)| s == slot) {
-            entry.remove();
+        let key = self.keys.words[slot as usize];
+        match self.keys.nulls[slot as usize] {
+            0 => self.table.remove(&key),
+            nulls => drop(self.null_table.remove(&(key, nulls))),
         }
     }
 
@@ -243,8 +208,8 @@ impl<const N: usize> WordIndex<N> {
     }
 
     fn gather_column(&self, column: usize, slots: &[u32]) -> Result<ArrayRef> {
-        let words = slots.iter().map(|&slot| self.keys[slot as usize][column]);
-        let is_null = |slot: u32| self.nulls[slot as usize] & (1 << column) != 0;
+        let words = slots.iter().map(|&slot| self.keys.words[slot as usize][column]);
+        let is_null = |slot: u32| self.keys.nulls[slot as usize] & (1 << column) != 0;
         let nulls = slots.iter().any(|&slot| is_null(slot)).then(|| slots.iter().map(|&slot| !is_null(slot)).collect::<NullBuffer>());
         let values = match self.types[column].primitive_width() {
             Some(8) => Buffer::from_vec(words.collect::<Vec<u64>>()),
@@ -259,21 +224,31 @@ impl<const N: usize> WordIndex<N> {
     }
 
     fn bytes(&self) -> usize {
-        self.table.allocation_size()
-            + self.null_table.allocation_size()
-            + self.keys.capacity() * size_of::<[u64; N]>()
-            + self.nulls.capacity()
+        self.table.bytes()
+            + self.null_table.capacity() * size_of::<([u64; N], u8, u32)>()
+            + self.keys.words.capacity() * size_of::<[u64; N]>()
+            + self.keys.nulls.capacity()
             + self.words.capacity() * size_of::<[u64; N]>()
     }
 }
 
-#[inline]
-fn hash_words<const N: usize>(hasher: &FixedState, key: &[u64; N]) -> u64 {
-    let mut state = hasher.build_hasher();
-    for &word in key {
-        state.write_u64(word);
+/// The key of each slot, and which of its words are NULL.
+struct KeysBySlot<const N: usize> {
+    words: Vec<[u64; N]>,
+    nulls: Vec<u8>,
+}
+
+impl<const N: usize> KeysBySlot<N> {
+    #[inline]
+    fn store(&mut self, slot: u32, key: [u64; N], nulls: u8) {
+        let slot = slot as usize;
+        if self.words.len() <= slot {
+            self.words.resize(slot + 1, [0; N]);
+            self.nulls.resize(slot + 1, 0);
+        }
+        self.words[slot] = key;
+        self.nulls[slot] = nulls;
     }
-    state.finish()
 }
 
 /// Keys of any columns as Arrow row bytes, one after the other in an arena.

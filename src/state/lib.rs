@@ -20,6 +20,7 @@ mod spine;
 mod stack;
 mod store;
 mod trace;
+mod word_table;
 
 pub use block_store::{BlockStore, Family, WriteEntry, Writes};
 pub use log::Log;

@@ -136,7 +136,8 @@ impl Log {
     /// Rows.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.snapshot().rows()
+        let of_runs: u64 = self.roster.listed()[self.trimmed.len()..].iter().map(|run| run.entry().rows).sum();
+        of_runs + self.fresh.iter().map(|rows| rows.num_rows() as u64).sum::<u64>()
     }
 
     /// Bytes in memory, the shared cache not counted.

@@ -149,7 +149,7 @@ fn traces() {
     for epoch_rows in [1_000usize, 30_000] {
         let directory = tempfile::tempdir().unwrap();
         let blocks: Arc<dyn BlockStore> = Arc::new(RocksStore::open(directory.path(), RocksOptions::default()).unwrap());
-        let store = Store::open(blocks, StoreOptions::default()).unwrap();
+        let store = Store::open(blocks, StoreOptions { cache_bytes: 1 << 30 }).unwrap();
         let schema = schema(&["key", "a", "b"]);
         let mut trace = Trace::open(&store, TableId::new(ObjectId(1), 0), schema.clone(), &[0]).unwrap();
         let mut next = numbers(3);
