@@ -19,7 +19,7 @@ use crate::{Identity, Lease, Manifest, ManifestFile, OnProgress, Remote};
 const ATTEMPTS: u32 = 5;
 
 /// Downloads the files of `manifest`, checks each one's size and checksum, begins a new incarnation in the chain, and only then makes `into`
-/// appear, with its [`Identity`] in it. `into` must be absent or empty; its parent must exist.
+/// appear, with its [`Identity`] in it. `into` must be absent or empty.
 ///
 /// An interrupted restore leaves `<into>.restoring`, which nobody opens and the next restore removes.
 /// `Corrupt` names an object that is missing or not what was written; `Limit`: not enough space.
@@ -73,7 +73,7 @@ async fn prepare(into: PathBuf, building: PathBuf, bytes: u64) -> Result<()> {
         }
         let made = match fs::remove_dir_all(&building) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
-            Ok(()) | Err(_) => fs::create_dir(&building),
+            Ok(()) | Err(_) => fs::create_dir_all(&building),
         };
         made.map_err(|e| Error::storage(format!("cannot make {}: {e}", building.display())))?;
         let space = rustix::fs::statvfs(&building).map_err(|e| Error::storage(format!("cannot look at {}: {e}", building.display())))?;

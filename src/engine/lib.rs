@@ -3,6 +3,8 @@
 //! `Database::open`, then `Session::execute` and `Session::query`; `Database::subscribe` and `Database::inserter` for Arrow without SQL.
 #![deny(unsafe_code)]
 
+#[cfg(test)]
+mod checkpoint_tests;
 mod checkpointer;
 mod connect;
 mod cursor;

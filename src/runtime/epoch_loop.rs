@@ -197,7 +197,9 @@ impl EpochLoop {
                 Ok(())
             }
             Command::Checkpoint { directory, reply } => {
-                let taken = self.store.blocks().checkpoint(&directory).map(|()| self.epoch);
+                // What the copy holds must not be lost here by a power failure: the directory would then be older than its checkpoint.
+                let blocks = self.store.blocks();
+                let taken = blocks.sync().and_then(|()| blocks.checkpoint(&directory)).map(|()| self.epoch);
                 answer(reply, taken);
                 Ok(())
             }

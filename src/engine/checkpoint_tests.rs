@@ -1,0 +1,84 @@
+//! A database with a checkpoint URL: restored elsewhere, opened again after a crash, refused to a second process.
+
+use std::path::Path;
+
+use headwater_types::ErrorKind;
+
+use crate::{Database, Options};
+
+fn options(data: &Path, store: &Path) -> Options {
+    Options { checkpoint: Some(format!("file://{}", store.display())), ..Options::at(data) }
+}
+
+async fn count(database: &Database) -> String {
+    let batches = database.session().query("SELECT count(*), max(n) FROM t").await.unwrap();
+    let text = |column: usize| arrow::util::display::array_value_to_string(batches[0].column(column), 0).unwrap();
+    format!("{} {}", text(0), text(1))
+}
+
+async fn insert(database: &Database, n: i32) {
+    database.session().execute(&format!("INSERT INTO t VALUES ({n})")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_database_is_restored_elsewhere_and_the_old_directory_refused() {
+    let (first, second, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let database = Database::open(options(first.path(), store.path())).await.unwrap();
+    database.session().execute("CREATE TABLE t (n INT); CREATE MATERIALIZED VIEW v AS SELECT n + 1 AS m FROM t WHERE n > 1").await.unwrap();
+    insert(&database, 1).await;
+    database.session().execute("CHECKPOINT").await.unwrap();
+    insert(&database, 2).await;
+    database.close().await.unwrap();
+
+    let elsewhere = second.path().join("data");
+    let restored = Database::open(options(&elsewhere, store.path())).await.unwrap();
+    assert_eq!(count(&restored).await, "2 2", "closing takes a last checkpoint");
+    assert_eq!(restored.session().query("SELECT m FROM v").await.unwrap()[0].num_rows(), 1);
+    insert(&restored, 3).await;
+    restored.close().await.unwrap();
+
+    let error = Database::open(options(first.path(), store.path())).await.map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert!(error.message().contains("restored elsewhere"), "{error}");
+    let again = Database::open(options(&elsewhere, store.path())).await.unwrap();
+    assert_eq!(count(&again).await, "3 3");
+    again.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_crash_the_directory_wins_over_its_checkpoint_at_once() {
+    let (data, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let database = Database::open(options(data.path(), store.path())).await.unwrap();
+    database.session().execute("CREATE TABLE t (n INT)").await.unwrap();
+    insert(&database, 1).await;
+    database.session().execute("CHECKPOINT").await.unwrap();
+    insert(&database, 2).await;
+    database.abandon().await;
+    drop(database);
+    let began = tokio::time::Instant::now();
+    let again = Database::open(options(data.path(), store.path())).await.unwrap();
+    assert!(began.elapsed() < std::time::Duration::from_secs(8), "the same directory need not wait");
+    assert_eq!(count(&again).await, "2 2", "what was inserted after the checkpoint is in the directory");
+    again.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_loss_of_a_machine_the_last_checkpoint_is_there() {
+    let (first, second, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let database = Database::open(options(first.path(), store.path())).await.unwrap();
+    database.session().execute("CREATE TABLE t (n INT)").await.unwrap();
+    insert(&database, 1).await;
+    database.session().execute("CHECKPOINT").await.unwrap();
+    let elsewhere = second.path().join("data");
+
+    let error = Database::open(options(&elsewhere, store.path())).await.map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert!(error.message().contains(&first.path().display().to_string()), "names the holder: {error}");
+    insert(&database, 2).await;
+    database.abandon().await;
+    drop(database);
+
+    let restored = Database::open(options(&elsewhere, store.path())).await.unwrap();
+    assert_eq!(count(&restored).await, "1 1", "up to the last checkpoint");
+    restored.close().await.unwrap();
+}
