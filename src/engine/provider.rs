@@ -114,7 +114,7 @@ pub(crate) fn external(error: Error) -> DataFusionError {
 }
 
 /// What the batch engine says, as one of ours.
-pub(crate) fn ours(error: DataFusionError) -> Error {
+pub fn ours(error: DataFusionError) -> Error {
     headwater_sql::from_datafusion(error)
 }
 

@@ -2,8 +2,18 @@
 #![deny(unsafe_code)]
 
 mod calendar;
+mod cancel;
+mod connection;
+mod copy_out;
 mod decode;
 mod encode;
+mod extended;
+mod results;
 mod rows;
+mod server;
+mod simple;
+mod startup;
+mod wire;
 
 pub use rows::text_rows;
+pub use server::{bind, bind_open, serve, serve_until};

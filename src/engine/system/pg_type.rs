@@ -74,6 +74,9 @@ pg_types! {
 /// OID of `jsonb`, whose binary form begins with a version.
 pub const JSONB_OID: u32 = JSONB.oid;
 
+/// OID of `text`.
+pub const TEXT_OID: u32 = TEXT.oid;
+
 /// The type of a column as it goes over the wire and into `pg_attribute`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WireType {

@@ -116,18 +116,6 @@ impl EncodedRows {
     pub fn is_finished(&self) -> bool {
         self.next == self.rows
     }
-
-    /// Rows of the batch that are still to be written.
-    #[must_use]
-    pub fn rows_left(&self) -> usize {
-        self.rows - self.next
-    }
-
-    /// The columns, for COPY.
-    #[must_use]
-    pub fn columns(&self) -> &[Cells] {
-        &self.columns
-    }
 }
 
 /// The format of a protocol code: 0 text, 1 binary.
