@@ -70,7 +70,7 @@ mod tests {
             parts: 12,
             extension: "json",
         };
-        let mut all = vec![name(1, 9, 1), name(1, 9, 2), name(1, 10, 1), name(2, 5, 1)].iter().map(FileName::text).collect::<Vec<_>>();
+        let mut all = [name(1, 9, 1), name(1, 9, 2), name(1, 10, 1), name(2, 5, 1)].iter().map(FileName::text).collect::<Vec<_>>();
         assert!(all.is_sorted());
         assert_eq!(FileName::read(&all.remove(1), sink, "json"), Some((name(1, 9, 2), false)));
         assert_eq!(FileName::read(&name(3, 4, 5).temporary(), sink, "json"), Some((name(3, 4, 5), true)));

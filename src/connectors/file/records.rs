@@ -71,7 +71,7 @@ impl RecordFile {
     fn read_header(&mut self, decoder: &mut Decoder) -> Result<()> {
         if let Some(end) = self.next_end(decoder)? {
             decoder.header(&self.buffer[..end]).map_err(|error| error.context(format!("file '{}'", self.path)))?;
-            self.advance(end);
+            self.advance(end, decoder.lines(&self.buffer[..end]));
         }
         Ok(())
     }
@@ -101,7 +101,8 @@ impl RecordFile {
                     rejects.push(Reject { position, reason, payload });
                 }
             }
-            self.advance(length);
+            let lines = decoder.lines(record);
+            self.advance(length, lines);
             end = self.next_end(decoder)?;
         }
         if self.place.offset == before {
@@ -116,11 +117,10 @@ impl RecordFile {
         self.place.offset + (self.buffer.len() - self.start) as u64
     }
 
-    fn advance(&mut self, length: usize) {
-        let lines = memchr::memchr_iter(b'\n', &self.buffer[self.start..self.start + length]).count();
+    fn advance(&mut self, length: usize, lines: u64) {
         self.start += length;
         self.place.offset += length as u64;
-        self.place.line += lines as u64;
+        self.place.line += lines;
     }
 
     /// The length of the next record, its line end included, once all of it is in the buffer. A record that is too long ends where that is known.

@@ -11,6 +11,8 @@ pub(crate) struct CsvRecords {
     has_header: bool,
     /// Where each field of a record goes; `None` for fields that no column wants.
     fields: Vec<Option<usize>>,
+    /// How many columns want a field.
+    wanted: usize,
     names: Vec<(usize, String)>,
     unquoted: Vec<u8>,
 }
@@ -32,7 +34,7 @@ impl CsvRecords {
         let has_header = crate::options::flag(options, "header")?.unwrap_or(false);
         let names: Vec<(usize, String)> = columns.map(|(at, name)| (at, String::from(name))).collect();
         let fields = names.iter().map(|(at, _)| Some(*at)).collect();
-        Ok(Self { delimiter, has_header, fields, names, unquoted: Vec::new() })
+        Ok(Self { delimiter, has_header, fields, wanted: names.len(), names, unquoted: Vec::new() })
     }
 
     /// True if each file starts with a line of names.
@@ -62,15 +64,16 @@ impl CsvRecords {
                 return Err(Error::invalid(format!("the header lacks column \"{name}\", which is NOT NULL")));
             }
         }
+        self.wanted = fields.iter().flatten().count();
         self.fields = fields;
         Ok(())
     }
 
-    /// Appends the fields of one record, without its line end, to `columns`.
+    /// Appends the fields of one record to `columns`; gives how many columns it has.
     ///
     /// # Errors
     /// Why it is no row; some columns may then be longer than others.
-    pub(crate) fn decode(&mut self, record: &[u8], columns: &mut [Column]) -> std::result::Result<(), String> {
+    pub(crate) fn decode(&mut self, record: &[u8], columns: &mut [Column]) -> std::result::Result<usize, String> {
         if let Err(error) = std::str::from_utf8(record) {
             return Err(format!("not UTF-8 at byte {}", error.valid_up_to()));
         }
@@ -91,7 +94,7 @@ impl CsvRecords {
         if at < self.fields.len() {
             return Err(format!("{at} fields where there should be {}", self.fields.len()));
         }
-        Ok(())
+        Ok(self.wanted)
     }
 
     /// The end of the record that `bytes` begin with, its line end included; `None` if that has not come yet.

@@ -98,10 +98,10 @@ impl Decoder {
     }
 
     fn append(&mut self, record: &[u8], includes: &[IncludeValue<'_>]) -> Result<(), String> {
-        match &mut self.records {
+        let filled = match &mut self.records {
             Records::Json(records) => records.decode(record, &mut self.columns, self.rows)?,
             Records::Csv(records) => records.decode(record, &mut self.columns)?,
-        }
+        };
         for (&column, value) in self.includes.iter().zip(includes) {
             let column = &mut self.columns[column];
             match *value {
@@ -111,6 +111,9 @@ impl Decoder {
                 IncludeValue::Integer(value) => column.push_integer(value)?,
                 IncludeValue::Micros(micros) => column.push_micros(micros)?,
             }
+        }
+        if filled + self.includes.len() == self.columns.len() {
+            return Ok(());
         }
         // What the record did not name is NULL.
         for column in &mut self.columns {
@@ -143,6 +146,15 @@ impl Decoder {
         match &self.records {
             Records::Json(_) => memchr::memchr(b'\n', bytes).map(|at| at + 1),
             Records::Csv(records) => records.record_end(bytes),
+        }
+    }
+
+    /// How many line ends `record` has, its own among them.
+    #[inline]
+    pub(crate) fn lines(&self, record: &[u8]) -> u64 {
+        match &self.records {
+            Records::Json(_) => u64::from(record.last() == Some(&b'\n')),
+            Records::Csv(_) => memchr::memchr_iter(b'\n', record).count() as u64,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::column::{Column, Values};
 use super::number::Number;
-use super::scan::Cursor;
+use super::scan::{Cursor, begins_with};
 
 /// So many fields of a record have their order remembered.
 const SLOTS_MAX: usize = 1_024;
@@ -34,35 +34,34 @@ impl JsonRecords {
         Self { names, slots: Vec::new(), unescaped: Vec::new() }
     }
 
-    /// Appends the fields of one record to `columns`, which have `row` values each; columns that the record does not name are left as they are.
+    /// Appends the fields of one record to `columns`, which have `row` values each; gives how many columns it named. The others are left as
+    /// they are.
     ///
     /// # Errors
     /// Why it is no row; columns may then be longer than `row`.
-    pub(crate) fn decode(&mut self, record: &[u8], columns: &mut [Column], row: usize) -> Result<(), String> {
-        if let Err(error) = std::str::from_utf8(record) {
-            return Err(format!("not UTF-8 at byte {}", error.valid_up_to()));
-        }
+    pub(crate) fn decode(&mut self, record: &[u8], columns: &mut [Column], row: usize) -> Result<usize, String> {
         let mut cursor = Cursor { bytes: record, at: 0 };
         cursor.skip_space();
         if !cursor.take(b'{') {
             return Err(cursor.expected("'{'"));
         }
         cursor.skip_space();
+        let mut filled = 0;
         if !cursor.take(b'}') {
-            self.fields(&mut cursor, columns, row)?;
+            filled = self.fields(&mut cursor, columns, row)?;
         }
         cursor.skip_space();
         if cursor.at < record.len() {
             return Err(cursor.expected("nothing after the object"));
         }
-        Ok(())
+        Ok(filled)
     }
 
-    fn fields(&mut self, cursor: &mut Cursor<'_>, columns: &mut [Column], row: usize) -> Result<(), String> {
-        let mut place = 0;
+    fn fields(&mut self, cursor: &mut Cursor<'_>, columns: &mut [Column], row: usize) -> Result<usize, String> {
+        let (mut place, mut filled) = (0, 0);
         loop {
             let column = match self.slots.get(place) {
-                Some(slot) if cursor.rest().starts_with(&slot.quoted) => {
+                Some(slot) if begins_with(cursor.rest(), &slot.quoted) => {
                     cursor.at += slot.quoted.len();
                     slot.column
                 }
@@ -73,6 +72,8 @@ impl JsonRecords {
                 Some(column) => {
                     if column.len() > row {
                         column.truncate(row);
+                    } else {
+                        filled += 1;
                     }
                     self.value(cursor, column)?;
                 }
@@ -85,7 +86,7 @@ impl JsonRecords {
                 Some(b',') => cursor.at += 1,
                 Some(b'}') => {
                     cursor.at += 1;
-                    return Ok(());
+                    return Ok(filled);
                 }
                 _ => return Err(cursor.expected("',' or '}'")),
             }
@@ -186,7 +187,7 @@ impl JsonRecords {
 /// True if `text` is one JSON value with nothing around it.
 pub(crate) fn is_json(text: &[u8]) -> bool {
     let mut cursor = Cursor { bytes: text, at: 0 };
-    std::str::from_utf8(text).is_ok() && cursor.skip_value().is_ok() && cursor.at == text.len()
+    cursor.skip_value().is_ok() && cursor.at == text.len()
 }
 
 /// Writes to `out` what the escapes in `raw` stand for; they have been checked to be well-formed.

@@ -6,7 +6,7 @@ const DEPTH_MAX: u32 = 128;
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// A place in a JSON text. It is checked to be UTF-8 beforehand, so only ASCII matters here.
+/// A place in a JSON text. Strings are checked to be UTF-8 as they are stepped over; everywhere else JSON has ASCII only.
 pub(super) struct Cursor<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) at: usize,
@@ -41,24 +41,22 @@ impl<'a> Cursor<'a> {
     /// What is wrong here.
     #[cold]
     pub(super) fn expected(&self, what: &str) -> String {
-        match std::str::from_utf8(self.rest()).ok().and_then(|rest| rest.chars().next()) {
+        let rest = self.rest();
+        match String::from_utf8_lossy(&rest[..rest.len().min(4)]).chars().next() {
             Some(found) => format!("not JSON: expected {what} at byte {}, found {found:?}", self.at),
             None => format!("not JSON: expected {what} at byte {}, found its end", self.at),
         }
     }
 
-    /// Steps over a string whose opening quote is behind: its raw text, and whether that has no escapes in it.
+    /// Steps over a string whose opening quote is behind: its raw text, which is UTF-8, and whether that has no escapes in it.
     #[inline]
     pub(super) fn string(&mut self) -> Result<(&'a [u8], bool), String> {
         let start = self.at;
-        let mut is_plain = true;
+        let (mut is_plain, mut seen) = (true, 0);
         loop {
-            self.at += plain_length(self.rest());
+            self.at += plain_length(self.rest(), &mut seen);
             match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok((&self.bytes[start..self.at - 1], is_plain));
-                }
+                Some(b'"') => break,
                 Some(b'\\') => {
                     is_plain = false;
                     self.escape()?;
@@ -66,6 +64,12 @@ impl<'a> Cursor<'a> {
                 _ => return Err(self.expected("the rest of a string")),
             }
         }
+        let raw = &self.bytes[start..self.at];
+        self.at += 1;
+        if seen & HIGHS != 0 {
+            check_utf8(raw, start)?;
+        }
+        Ok((raw, is_plain))
     }
 
     fn escape(&mut self) -> Result<(), String> {
@@ -182,13 +186,21 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Says where text that starts at byte `start` is not UTF-8.
+#[cold]
+fn check_utf8(text: &[u8], start: usize) -> Result<(), String> {
+    let checked = std::str::from_utf8(text);
+    checked.map(|_| ()).map_err(|error| format!("not UTF-8 at byte {}", start + error.valid_up_to()))
+}
+
 /// How many bytes come before the first quote, backslash or control character (or the end): eight at a time. A byte of a word that is zero after
-/// an exclusive or shows in its high bit; borrows spoil only bytes above the lowest hit.
+/// an exclusive or shows in its high bit; borrows spoil only bytes above the lowest hit. All bytes looked at are added to the bits of `seen`.
 #[inline]
-fn plain_length(bytes: &[u8]) -> usize {
+fn plain_length(bytes: &[u8], seen: &mut u64) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
+        *seen |= word;
         let zero_in = |w: u64| w.wrapping_sub(ONES) & !w;
         let quotes = zero_in(word ^ (ONES * 0x22));
         let backslashes = zero_in(word ^ (ONES * 0x5c));
@@ -198,8 +210,24 @@ fn plain_length(bytes: &[u8]) -> usize {
             return at * 8 + (hits.trailing_zeros() / 8) as usize;
         }
     }
-    let plain = rest.iter().take_while(|b| !matches!(b, b'"' | b'\\' | 0..0x20)).count();
-    words.len() * 8 + plain
+    let mut length = words.len() * 8;
+    for byte in rest {
+        if matches!(byte, b'"' | b'\\' | 0..0x20) {
+            break;
+        }
+        *seen |= u64::from(*byte);
+        length += 1;
+    }
+    length
+}
+
+/// True if `text` begins with `expected`: eight bytes at a time, since a call costs more than the comparison of a short name.
+#[inline]
+pub(super) fn begins_with(text: &[u8], expected: &[u8]) -> bool {
+    let Some(text) = text.get(..expected.len()) else { return false };
+    let ((words, rest), (wanted, wanted_rest)) = (text.as_chunks::<8>(), expected.as_chunks::<8>());
+    words.iter().zip(wanted).all(|(a, b)| u64::from_le_bytes(*a) == u64::from_le_bytes(*b))
+        && rest.iter().zip(wanted_rest).all(|(a, b)| a == b)
 }
 
 #[cfg(test)]
@@ -213,7 +241,9 @@ mod tests {
                 let mut text = vec![b'a'; 24];
                 text[at] = byte;
                 let ends = byte < 0x20 || byte == b'"' || byte == b'\\';
-                assert_eq!(plain_length(&text), if ends { at } else { 24 }, "{byte} at {at}");
+                let mut seen = 0;
+                assert_eq!(plain_length(&text, &mut seen), if ends { at } else { 24 }, "{byte} at {at}");
+                assert_eq!(seen & HIGHS != 0, byte >= 0x80, "{byte} at {at}");
             }
         }
     }
