@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use headwater_catalog::Catalog;
 use headwater_runtime::{Runtime, Status};
 use headwater_sql::Planner;
@@ -79,7 +80,8 @@ impl Database {
     /// # Errors
     /// `Fenced` if another process has the directory or the checkpoint URL; `Corrupt` for damaged data or data of a newer version; `Storage`.
     pub async fn open(options: Options) -> Result<Database> {
-        let shared = recovery::open(options).await?;
+        let opening: BoxFuture<'static, Result<Shared>> = Box::pin(recovery::open(options));
+        let shared = opening.await?;
         Ok(Database { shared: Arc::new(shared) })
     }
 
