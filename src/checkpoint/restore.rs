@@ -39,13 +39,13 @@ pub async fn restore(lease: &Lease, manifest: &Manifest, into: &Path, progress: 
 async fn download(lease: &Lease, manifest: &Manifest, building: &Path, progress: OnProgress<'_>) -> Result<()> {
     let tally = Tally::new(manifest.files.len(), manifest.bytes(), progress);
     let failed = Mutex::new(None);
-    let downloads = manifest.files.iter().map(|file| {
+    let downloads = manifest.files.iter().cloned().map(|file| {
         let (tally, failed, path) = (&tally, &failed, building.join(&file.name));
         async move {
             if failed.lock().is_some() {
                 return;
             }
-            let fetched = fetch(lease.remote(), file, path, tally).await;
+            let fetched = fetch(lease.remote(), &file, path, tally).await;
             if let Err(error) = lease.check().and(fetched) {
                 failed.lock().get_or_insert(error);
             }

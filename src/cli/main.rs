@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::main(&arguments),
         Command::Serve(arguments) => serve::main(&arguments),
         Command::Test { files } => {
-            let conclusion = slt::run_files(&files, &slt::default_arguments());
+            let conclusion = slt::run_files(&files);
             conclusion.exit_code()
         }
     }

@@ -4,11 +4,6 @@
 use arrow::array::RecordBatch;
 use headwater::{Error, Outcome, Statement, render};
 
-/// One line to the terminal.
-pub(crate) fn line(text: &str) {
-    println!("{text}");
-}
-
 /// One line that is no result.
 pub(crate) fn note(text: &str) {
     eprintln!("{text}");

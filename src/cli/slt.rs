@@ -16,12 +16,12 @@ pub type ScriptRecord = Record<DefaultColumnType>;
 
 /// Runs each of `files` on a fresh database in memory and prints what failed, as test runners do.
 #[must_use]
-pub fn run_files(files: &[PathBuf], arguments: &Arguments) -> Conclusion {
+pub fn run_files(files: &[PathBuf]) -> Conclusion {
     let trial = |file: &PathBuf| {
         let file = file.clone();
         Trial::test(file.display().to_string(), move || run_file(&file).map_err(|message| message.into()))
     };
-    libtest_mimic::run(arguments, files.iter().map(trial).collect())
+    libtest_mimic::run(&Arguments::default(), files.iter().map(trial).collect())
 }
 
 /// Runs `file` on a fresh database in memory.
