@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, StringArray, StringBuilder, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use headwater_types::{Error, Micros, Result};
 
 use super::chance::Chance;
@@ -52,14 +53,35 @@ fn integers(values: impl Iterator<Item = u64>) -> Result<ArrayRef> {
     Ok(Arc::new(Int64Array::from_iter_values(values.map(u64::cast_signed))))
 }
 
-/// Texts of about `bytes` bytes each, written into one buffer.
-fn texts(events: &[u64], bytes: usize, mut write: impl FnMut(&mut StringBuilder, u64) -> std::fmt::Result) -> Result<ArrayRef> {
-    let mut builder = StringBuilder::with_capacity(events.len(), events.len() * bytes);
+/// Texts of about `bytes` bytes each, written one behind the other into one buffer.
+fn texts(events: &[u64], bytes: usize, mut write: impl FnMut(&mut Vec<u8>, u64)) -> Result<ArrayRef> {
+    let mut text = Vec::with_capacity(events.len() * bytes);
+    let mut ends = Vec::with_capacity(events.len() + 1);
+    ends.push(0);
     for event in events {
-        write(&mut builder, *event).map_err(|_| Error::bug("writing to memory failed"))?;
-        builder.append_value("");
+        write(&mut text, *event);
+        ends.push(i32::try_from(text.len()).map_err(|_| Error::bug("a batch of texts is larger than 2 GiB"))?);
     }
-    Ok(Arc::new(builder.finish()))
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+    Ok(Arc::new(StringArray::try_new(offsets, Buffer::from_vec(text), None)?))
+}
+
+/// Appends `value` in decimal digits, at least `width` of them.
+fn write_digits(mut value: u64, width: usize, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    while value > 0 {
+        at -= 1;
+        digits[at] += (value % 10) as u8;
+        value /= 10;
+    }
+    out.extend_from_slice(&digits[at.min(digits.len() - width)..]);
+}
+
+/// Appends the `width` lowest hex digits of `value`.
+fn write_hex(value: u64, width: u32, out: &mut Vec<u8>) {
+    let digit = |place: u32| b"0123456789abcdef"[(value >> (place * 4) & 15) as usize];
+    out.extend((0..width).rev().map(digit));
 }
 
 impl Columns {
@@ -81,45 +103,56 @@ impl Columns {
         Ok(Arc::new(TimestampMicrosecondArray::from_iter_values(values)))
     }
 
-    /// Letters without meaning that bring a row to the size the benchmark wants.
-    fn extra(&self, events: &[u64], length_max: u64) -> Result<ArrayRef> {
-        use std::fmt::Write as _;
-        let (length, letters) = (self.chance("extra length"), self.chance("extra"));
+    /// Letters without meaning, fewer than `length_max` of them, that bring a row to the size the benchmark wants.
+    fn extra(&self, name: &str, events: &[u64], length_max: u64) -> Result<ArrayRef> {
+        let chance = self.chance(name);
         texts(events, usize::try_from(length_max).unwrap_or(0), |out, event| {
-            let mut bits = letters.bits(event);
-            for _ in 0..length.below(event, length_max) {
-                out.write_char(char::from(b'a' + (bits % 26) as u8))?;
-                bits = bits.rotate_right(5).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut bits = chance.bits(event);
+            // How long is said by the upper half of the bits, the letters follow from all of them.
+            let length = out.len() + ((bits >> 32) * length_max >> 32) as usize;
+            while out.len() < length {
+                bits = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(23);
+                out.extend_from_slice(&bits.to_le_bytes().map(|byte| b'a' + (u16::from(byte) * 26 >> 8) as u8));
             }
-            Ok(())
+            out.truncate(length);
         })
     }
 
     /// A column of people; the events are those of people.
     pub(super) fn person(&self, name: &str, events: &[u64]) -> Result<ArrayRef> {
-        use std::fmt::Write as _;
         let chance = self.chance(name);
         let pick = |chance: Chance, event: u64, count: usize| chance.below(event, count as u64) as usize;
         let city = self.chance("city");
         match name {
             "id" => integers(events.iter().map(|e| FIRST_ID + e / EVENTS)),
-            "name" => texts(events, 14, |out, e| {
+            "name" => {
                 let last = chance.stream(1);
-                write!(out, "{} {}", FIRST_NAMES[pick(chance, e, FIRST_NAMES.len())], LAST_NAMES[pick(last, e, LAST_NAMES.len())])
-            }),
-            "email_address" => texts(events, 24, |out, e| {
+                texts(events, 14, |out, e| {
+                    out.extend_from_slice(FIRST_NAMES[pick(chance, e, FIRST_NAMES.len())].as_bytes());
+                    out.push(b' ');
+                    out.extend_from_slice(LAST_NAMES[pick(last, e, LAST_NAMES.len())].as_bytes());
+                })
+            }
+            "email_address" => texts(events, 17, |out, e| {
                 let bits = chance.bits(e);
-                write!(out, "{:07x}@{:05x}.com", bits & 0xfff_ffff, bits >> 28 & 0xf_ffff)
+                write_hex(bits, 7, out);
+                out.push(b'@');
+                write_hex(bits >> 28, 5, out);
+                out.extend_from_slice(b".com");
             }),
             "credit_card" => texts(events, 19, |out, e| {
                 let bits = chance.bits(e);
-                let four = |at: u32| (bits >> (at * 16)) % 10_000;
-                write!(out, "{:04} {:04} {:04} {:04}", four(0), four(1), four(2), four(3))
+                for group in 0..4 {
+                    if group > 0 {
+                        out.push(b' ');
+                    }
+                    write_digits((bits >> (group * 16) & 0xffff) % 10_000, 4, out);
+                }
             }),
-            "city" => Ok(Arc::new(StringArray::from_iter_values(events.iter().map(|e| CITIES[pick(city, *e, CITIES.len())].0)))),
-            "state" => Ok(Arc::new(StringArray::from_iter_values(events.iter().map(|e| CITIES[pick(city, *e, CITIES.len())].1)))),
+            "city" => texts(events, 12, |out, e| out.extend_from_slice(CITIES[pick(city, e, CITIES.len())].0.as_bytes())),
+            "state" => texts(events, 2, |out, e| out.extend_from_slice(CITIES[pick(city, e, CITIES.len())].1.as_bytes())),
             "date_time" => self.times(events.iter().map(|e| self.time(*e))),
-            "extra" => self.extra(events, 160),
+            "extra" => self.extra(name, events, 160),
             other => Err(Error::bug(format!("a person has no column {other}"))),
         }
     }
@@ -137,8 +170,8 @@ impl Columns {
         let price = self.chance("initial_bid");
         match name {
             "id" => integers(events.iter().map(|e| FIRST_ID + Self::newest(*e).0)),
-            "item_name" => self.extra(events, 20),
-            "description" => self.extra(events, 100),
+            "item_name" => self.extra(name, events, 20),
+            "description" => self.extra(name, events, 100),
             "initial_bid" => integers(events.iter().map(|e| price_of(price, *e))),
             "reserve" => integers(events.iter().map(|e| price_of(price, *e) + price_of(chance, *e))),
             "date_time" => self.times(events.iter().map(|e| self.time(*e))),
@@ -146,7 +179,7 @@ impl Columns {
             "expires" => self.times(events.iter().map(|e| self.time(e + 1 + chance.below(*e, AUCTIONS_OPEN * EVENTS / 3 * 2)))),
             "seller" => integers(events.iter().map(|e| FIRST_ID + self.someone(chance, *e, 0))),
             "category" => integers(events.iter().map(|e| FIRST_CATEGORY + chance.below(*e, CATEGORIES))),
-            "extra" => self.extra(events, 300),
+            "extra" => self.extra(name, events, 300),
             other => Err(Error::bug(format!("an auction has no column {other}"))),
         }
     }
@@ -162,7 +195,6 @@ impl Columns {
 
     /// A column of bids; the events are those of bids.
     pub(super) fn bid(&self, name: &str, events: &[u64]) -> Result<ArrayRef> {
-        use std::fmt::Write as _;
         let chance = self.chance(name);
         let channel = self.chance("channel");
         match name {
@@ -176,19 +208,25 @@ impl Columns {
             }
             "bidder" => integers(events.iter().map(|e| FIRST_ID + self.someone(chance, *e, 1))),
             "price" => integers(events.iter().map(|e| price_of(chance, *e))),
-            "channel" => texts(events, 10, |out, e| match channel_of(channel, e) {
-                Ok(hot) => out.write_str(HOT_CHANNELS[hot]),
-                Err(number) => write!(out, "channel-{number}"),
+            "channel" => texts(events, 12, |out, e| match channel_of(channel, e) {
+                Ok(hot) => out.extend_from_slice(HOT_CHANNELS[hot].as_bytes()),
+                Err(number) => {
+                    out.extend_from_slice(b"channel-");
+                    write_digits(number, 1, out);
+                }
             }),
-            "url" => texts(events, 50, |out, e| {
+            "url" => texts(events, 65, |out, e| {
                 let (path, number) = match channel_of(channel, e) {
                     Ok(hot) => (hot as u64, CHANNELS + hot as u64),
                     Err(number) => (number % 7 + 4, number),
                 };
-                write!(out, "https://www.nexmark.com/{path:04x}/item.htm?query=1&channel_id={number}")
+                out.extend_from_slice(b"https://www.nexmark.com/");
+                write_hex(path, 4, out);
+                out.extend_from_slice(b"/item.htm?query=1&channel_id=");
+                write_digits(number, 1, out);
             }),
             "date_time" => self.times(events.iter().map(|e| self.time(*e))),
-            "extra" => self.extra(events, 40),
+            "extra" => self.extra(name, events, 40),
             other => Err(Error::bug(format!("a bid has no column {other}"))),
         }
     }
