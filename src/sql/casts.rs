@@ -7,6 +7,7 @@ use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::expr::{Cast, InList};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 use headwater_catalog::Column;
 use headwater_types::{Error, Result};
@@ -32,6 +33,25 @@ impl FunctionRewrite for PostgresTypes {
             Expr::Between(between) => rewrite_between(between, schema),
             other => Ok(Transformed::no(other)),
         }
+    }
+}
+
+/// Gives a text literal the type of the UUID or bytes it is compared with while the statement is planned: DataFusion would refuse the comparison before
+/// [`PostgresTypes`] sees it.
+#[derive(Debug)]
+pub(crate) struct LiteralTypes;
+
+impl ExprPlanner for LiteralTypes {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> PlanResult<PlannerResult<RawBinaryExpr>> {
+        let is_bytes = |t: &DataType| matches!(t, DataType::FixedSizeBinary(16) | DataType::Binary);
+        let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else { return Ok(PlannerResult::Original(expr)) };
+        let RawBinaryExpr { op, left: l, right: r } = expr;
+        let (l, r) = match (is_text_literal(&l), is_text_literal(&r)) {
+            (false, true) if is_bytes(&left) => (l, converted(r, &right, &left)),
+            (true, false) if is_bytes(&right) => (converted(l, &left, &right), r),
+            _ => (l, r),
+        };
+        Ok(PlannerResult::Original(RawBinaryExpr { op, left: l, right: r }))
     }
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
-use datafusion::common::{Constraint, Constraints, DFSchema, Result, TableReference};
+use datafusion::common::{Constraint, Constraints, DFSchema, Result, ScalarValue, TableReference};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF, lit};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use headwater_catalog::{Catalog, Named, ObjectKind, Part};
 use headwater_types::{Error, ObjectId};
@@ -120,6 +120,14 @@ fn of_system(schema: &str, name: &str, columns: SchemaRef) -> RelationSource {
     RelationSource { id, name: format!("{schema}.{name}"), schema: columns, object: None, plan: None, key: None }
 }
 
+/// Table functions know integers as bigint only.
+fn wide(arg: Expr) -> Expr {
+    match &arg {
+        Expr::Literal(ScalarValue::Int32(Some(value)), _) => lit(i64::from(*value)),
+        _ => arg,
+    }
+}
+
 /// True for a relation that has rows of its own, not for `$late` and `$errors`.
 pub(crate) fn is_rows(id: &RelationId) -> bool {
     matches!(id, RelationId::Object(_, Part::Rows))
@@ -138,7 +146,7 @@ impl ContextProvider for Context<'_> {
         let context = SimplifyContext::builder().with_config_options(state.config_options().clone()).build();
         let simplifier = ExprSimplifier::new(context);
         let schema = DFSchema::empty();
-        let args = args.into_iter().map(|arg| simplifier.simplify(simplifier.coerce(arg, &schema)?)).collect::<Result<Vec<_>>>()?;
+        let args = args.into_iter().map(|arg| simplifier.simplify(simplifier.coerce(arg, &schema)?).map(wide)).collect::<Result<Vec<_>>>()?;
         Ok(provider_as_source(function.create_table_provider_with_args(TableFunctionArgs::new(&args, state))?))
     }
 

@@ -65,12 +65,14 @@ pub(crate) fn find_words(statement: &Statement, words: &[&str]) -> Option<(usize
     Some((statement.offset() + from, length))
 }
 
-/// Where the first name in quotes in the error's message stands in the statement.
+/// Where the first name in quotes, function or SQL keyword in the error's message stands in the statement.
 pub(crate) fn guess(error: &Error, statement: &Statement) -> Option<(usize, usize)> {
     let message = error.message();
     let quoted = message.split('"').skip(1).step_by(2).map(|name| name.rsplit('.').next().unwrap_or(name));
     let function = message.strip_prefix("function ").and_then(|rest| rest.split([' ', '(']).next());
-    quoted.chain(function).find_map(|name| find_words(statement, &[&name.to_uppercase()]))
+    let is_keyword = |word: &&str| word.len() > 2 && word.chars().all(|c| c.is_ascii_uppercase());
+    let keywords = message.split(|c: char| !c.is_alphanumeric()).filter(is_keyword);
+    quoted.chain(function).chain(keywords).find_map(|name| find_words(statement, &[&name.to_uppercase()]))
 }
 
 #[cfg(test)]

@@ -138,20 +138,19 @@ fn each_select(body: &mut SetExpr, visit: &mut impl FnMut(&mut Select)) {
 fn name_columns(body: &mut SetExpr) {
     each_select(body, &mut |select| {
         let mut taken = HashSet::new();
-        for item in &select.projection {
-            match item {
-                SelectItem::ExprWithAlias { alias, .. } => drop(taken.insert(folded(alias))),
-                SelectItem::UnnamedExpr(Expr::Identifier(ident)) => drop(taken.insert(folded(ident))),
-                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(_)) => {}
-                _ => {}
-            }
-        }
         for item in &mut select.projection {
-            let SelectItem::UnnamedExpr(expr) = item else { continue };
-            if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
-                continue;
-            }
-            let name = unique(column_name(expr), &mut taken);
+            let (expr, name) = match item {
+                SelectItem::ExprWithAlias { expr, alias } => (expr, folded(alias)),
+                // Where a name stands for a column, the plan's own name (with its relation) stays as long as it is unique.
+                SelectItem::UnnamedExpr(Expr::Identifier(ident)) if taken.insert(folded(ident)) => continue,
+                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(idents)) if idents.last().is_some_and(|last| taken.insert(folded(last))) => continue,
+                SelectItem::UnnamedExpr(expr) => {
+                    let name = column_name(expr);
+                    (expr, name)
+                }
+                _ => continue,
+            };
+            let name = unique(name, &mut taken);
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
         }
     });
@@ -221,15 +220,15 @@ fn short_type(data_type: &DataType) -> String {
 
 /// The value of a function that asks who and where the session is.
 fn session_value(expr: &Expr, settings: &Settings) -> Option<Expr> {
-    let (name, has_args) = match expr {
-        Expr::Function(function) => match &function.args {
-            FunctionArguments::None => (function.name.0.last()?, false),
-            FunctionArguments::List(list) => (function.name.0.last()?, !list.args.is_empty()),
-            FunctionArguments::Subquery(_) => return None,
+    let (ident, has_args) = match expr {
+        Expr::Identifier(ident) if ident.quote_style.is_none() && ["current_schema", "current_catalog", "current_role"].contains(&folded(ident).as_str()) => (ident, false),
+        Expr::Function(function) => match (&function.args, function.name.0.last()?.as_ident()?) {
+            (FunctionArguments::None, ident) => (ident, false),
+            (FunctionArguments::List(list), ident) => (ident, !list.args.is_empty()),
+            (FunctionArguments::Subquery(_), _) => return None,
         },
         _ => return None,
     };
-    let ObjectNamePart::Identifier(ident) = name else { return None };
     let value = match (folded(ident).as_str(), has_args) {
         ("current_user" | "session_user" | "user" | "current_role", false) => settings.user.clone(),
         ("current_database" | "current_catalog", false) => settings.database.clone(),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
+use datafusion::functions::datetime::planner::DatetimeFunctionPlanner;
+use datafusion::functions::unicode::planner::UnicodeFunctionPlanner;
 use datafusion::logical_expr::planner::{ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::prelude::SessionConfig;
@@ -13,7 +15,7 @@ use datafusion::sql::sqlparser::ast;
 use headwater_catalog::{Catalog, Object};
 use headwater_types::{Error, Result};
 
-use crate::casts::PostgresTypes;
+use crate::casts::{LiteralTypes, PostgresTypes};
 use crate::errors::from_datafusion;
 use crate::types::Types;
 use crate::windows::WindowFunctions;
@@ -67,7 +69,8 @@ impl Planner {
             state.register_udwf(function).map_err(from_datafusion)?;
         }
         state.register_function_rewrite(Arc::new(PostgresTypes)).map_err(from_datafusion)?;
-        let expr_planners = state.expr_planners().to_vec();
+        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(LiteralTypes), Arc::new(UnicodeFunctionPlanner), Arc::new(DatetimeFunctionPlanner)];
+        expr_planners.extend(state.expr_planners().iter().cloned());
         Ok(Planner {
             relations: extensions.relations.into_iter().map(|(schema, name, columns)| ((schema, name), columns)).collect(),
             rewrite: extensions.rewrite,

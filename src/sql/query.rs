@@ -33,7 +33,21 @@ fn plan_statement(context: &Context<'_>, mut statement: Sql) -> Result<LogicalPl
     let mut planning = planner_context(context);
     let sql = SqlToRel::new_with_options(context, Planner::parser_options());
     let plan = sql.sql_statement_to_plan_with_context(statement, &mut planning).map_err(|e| in_text(e, &context.text))?;
-    with_our_types(plan).map_err(|e| in_text(e, &context.text))
+    let plan = with_our_types(plan).map_err(|e| in_text(e, &context.text))?;
+    check_types(context, &plan)?;
+    Ok(plan)
+}
+
+/// Types are coerced when a plan is optimized, which is too late to tell where the statement is wrong: so they are here, too, unless parameters have
+/// none yet.
+fn check_types(context: &Context<'_>, plan: &LogicalPlan) -> Result<()> {
+    let parameters = plan.get_parameter_types().map_err(|e| in_text(e, &context.text))?;
+    if parameters.values().any(Option::is_none) {
+        return Ok(());
+    }
+    let state = context.planner.session_state();
+    let checked = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
+    checked.map(|_| ()).map_err(|e| in_text(e, &context.text))
 }
 
 pub(crate) fn planner_context(context: &Context<'_>) -> PlannerContext {

@@ -1,8 +1,9 @@
 //! Reads the tokens of one statement; whatever goes wrong becomes our error with its place.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::{DataType, Expr, Ident, ObjectName, ObjectNamePart, Query, Spanned, Statement as Sql};
+use datafusion::sql::sqlparser::ast::{DataType, Expr, Ident, ObjectName, ObjectNamePart, Query, Spanned, Statement as Sql, Visit, visit_relations};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
@@ -14,6 +15,11 @@ pub(crate) static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
 
 /// Nested deeper than this, an expression or query is refused rather than overflowing the stack.
 const DEPTH_MAX: usize = 128;
+
+/// Words that stand after relations in SQL's grammar, and cannot be one without quotes.
+const RESERVED: [&str; 18] = [
+    "WHERE", "SELECT", "FROM", "GROUP", "ORDER", "HAVING", "LIMIT", "OFFSET", "UNION", "INTERSECT", "EXCEPT", "ON", "USING", "JOIN", "AND", "OR", "SET", "AS",
+];
 
 /// A name folded to lower case unless it was quoted, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,7 +211,23 @@ impl Reader {
     }
 
     pub(crate) fn query(&mut self) -> Result<Box<Query>> {
-        self.with(Parser::parse_query)
+        let query = self.with(Parser::parse_query)?;
+        self.check_relations(&*query)?;
+        Ok(query)
+    }
+
+    /// A word of SQL's grammar is no relation, though sqlparser takes it for one.
+    fn check_relations(&self, parsed: &impl Visit) -> Result<()> {
+        let reserved = visit_relations(parsed, |name| match name.0.as_slice() {
+            [ObjectNamePart::Identifier(ident)] if ident.quote_style.is_none() && RESERVED.contains(&ident.value.to_uppercase().as_str()) => {
+                ControlFlow::Break(ident.clone())
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        match reserved {
+            ControlFlow::Break(ident) => Err(self.near(ident.span.start, &ident.value, "expected a relation")),
+            ControlFlow::Continue(()) => Ok(()),
+        }
     }
 
     pub(crate) fn data_type(&mut self) -> Result<DataType> {
@@ -213,7 +235,9 @@ impl Reader {
     }
 
     pub(crate) fn sql(&mut self) -> Result<Box<Sql>> {
-        self.with(Parser::parse_statement).map(Box::new)
+        let statement = self.with(Parser::parse_statement)?;
+        self.check_relations(&statement)?;
+        Ok(Box::new(statement))
     }
 
     pub(crate) fn string(&mut self) -> Result<String> {

@@ -119,7 +119,7 @@ fn add(lowering: &mut Lowering<'_>, (written, node): Written<'_>, input: Lowered
         let (original, over_columns) = (written.clone(), node.clone());
         lowering.refusal = closing.key.map(|key| Refusal { original, over_columns, key, emits_on_close: emit });
     }
-    Ok(Lowered { input: added, schema, properties, facts, promised: input.promised || closing.key.is_some() })
+    Ok(Lowered { input: added, schema, properties, facts, picked: None, promised: input.promised || closing.key.is_some() })
 }
 
 /// `$late` has the columns of one operator's input.

@@ -37,7 +37,7 @@ pub(super) fn join(lowering: &mut Lowering<'_>, node: &JoinNode) -> Result<Lower
     };
     let facts = left.facts.iter().chain(&right.facts).copied().collect();
     let input = lowering.add(Arc::new(spec), vec![left.input, right.input], schema.clone(), properties.clone());
-    let joined = Lowered { input, schema, properties, facts, promised: left.promised && right.promised };
+    let joined = Lowered { input, schema, properties, facts, picked: None, promised: left.promised && right.promised };
     if wide_left == left_width && wide_right == right_width {
         return Ok(joined);
     }

@@ -35,6 +35,8 @@ pub(super) struct Lowered {
     pub schema: SchemaRef,
     pub properties: Properties,
     pub facts: Vec<Fact>,
+    /// If the last node only picks columns: what it reads, and which. What reads it may as well read that.
+    pub picked: Option<(Box<Lowered>, Vec<usize>)>,
     /// No change below the watermark comes from here any more: an operator beneath has refused it.
     pub promised: bool,
 }

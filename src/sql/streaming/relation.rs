@@ -31,7 +31,7 @@ pub(super) fn scan(lowering: &mut Lowering<'_>, scan: &TableScan) -> Result<Lowe
     };
     let promised = matches!(&object.kind, ObjectKind::MaterializedView(view) if view.promised);
     let facts = lowering.new_facts(object.columns.len());
-    let whole = Lowered { input: Input::Relation(id), schema: object.schema(), properties, facts, promised };
+    let whole = Lowered { input: Input::Relation(id), schema: object.schema(), properties, facts, picked: None, promised };
     match &scan.projection {
         Some(columns) if *columns != (0..object.columns.len()).collect::<Vec<_>>() => rows::pick(lowering, whole, columns),
         _ => Ok(whole),
@@ -74,5 +74,5 @@ fn constant(lowering: &mut Lowering<'_>, rows: RecordBatch) -> Lowered {
     let properties = Properties { append_only: true, ..Properties::default() };
     let input = lowering.add(Arc::new(Constant::new(rows)), Vec::new(), schema.clone(), properties.clone());
     let facts = lowering.new_facts(schema.fields().len());
-    Lowered { input, schema, properties, facts, promised: true }
+    Lowered { input, schema, properties, facts, picked: None, promised: true }
 }

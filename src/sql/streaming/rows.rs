@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Filter as FilterNode, Projection, Union as UnionNode};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
-use headwater_operators::{Bound, Edge, Filter, Project, Properties, Union, WatermarkFrom};
+use headwater_operators::{Bound, Edge, Filter, Input, Project, Properties, Union, WatermarkFrom};
 use headwater_types::Result;
 
 use super::lower::{Fact, Lowered, Lowering};
@@ -22,7 +23,25 @@ pub(super) fn pick(lowering: &mut Lowering<'_>, input: Lowered, columns: &[usize
     let schema = Arc::new(input.schema.project(columns)?);
     let column = |&c: &usize| Arc::new(Column::new(input.schema.field(c).name(), c)) as Arc<dyn PhysicalExpr>;
     let exprs = columns.iter().map(column).collect();
-    project_to(lowering, input, exprs, schema)
+    let before = Box::new(input.clone());
+    let picked = project_to(lowering, input, exprs, schema)?;
+    Ok(Lowered { picked: Some((before, columns.to_vec())), ..picked })
+}
+
+/// Takes back a node that only picks columns, if nothing reads it yet: `exprs` over its output become expressions over its input.
+fn through_picked(lowering: &mut Lowering<'_>, input: Lowered, exprs: Vec<Arc<dyn PhysicalExpr>>) -> Result<(Lowered, Vec<Arc<dyn PhysicalExpr>>)> {
+    let is_last = input.input == Input::Node(lowering.nodes.len().wrapping_sub(1));
+    let Some((before, columns)) = input.picked.clone().filter(|_| is_last) else { return Ok((input, exprs)) };
+    lowering.nodes.pop();
+    let onto = |expr: Arc<dyn PhysicalExpr>| {
+        let moved = expr.transform_up(|e| match e.downcast_ref::<Column>() {
+            Some(column) => Ok(Transformed::yes(Arc::new(Column::new(column.name(), columns[column.index()])) as Arc<dyn PhysicalExpr>)),
+            None => Ok(Transformed::no(e)),
+        });
+        moved.map(|t| t.data).map_err(|e| lowering.error(e))
+    };
+    let exprs = exprs.into_iter().map(onto).collect::<Result<Vec<_>>>()?;
+    Ok((*before, exprs))
 }
 
 /// All columns of `input` as they are: a view that is a relation needs an operator too.
@@ -31,12 +50,8 @@ pub(super) fn keep_all(lowering: &mut Lowering<'_>, input: Lowered) -> Result<Lo
     pick(lowering, input, &columns)
 }
 
-pub(super) fn project_to(
-    lowering: &mut Lowering<'_>,
-    input: Lowered,
-    exprs: Vec<Arc<dyn PhysicalExpr>>,
-    schema: SchemaRef,
-) -> Result<Lowered> {
+pub(super) fn project_to(lowering: &mut Lowering<'_>, input: Lowered, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> Result<Lowered> {
+    let (input, exprs) = through_picked(lowering, input, exprs)?;
     let spec = Project::new(exprs, schema.clone())?;
     let repeats = spec.repeats();
     let properties = Properties {
@@ -47,7 +62,7 @@ pub(super) fn project_to(
     };
     let facts = spec.watermarks_from().iter().map(|from| fact_through(lowering, from, &input.facts)).collect();
     let node = lowering.add(Arc::new(spec), vec![input.input], schema.clone(), properties.clone());
-    Ok(Lowered { input: node, schema, properties, facts, promised: input.promised })
+    Ok(Lowered { input: node, schema, properties, facts, picked: None, promised: input.promised })
 }
 
 /// A key survives where each of its columns is repeated.
@@ -77,7 +92,7 @@ pub(super) fn filter(lowering: &mut Lowering<'_>, node: &FilterNode, emit: bool)
     let properties = Properties { bound: Bound::Stateless, ..input.properties.clone() };
     let schema = input.schema.clone();
     let added = lowering.add(Arc::new(Filter::new(predicate)), vec![input.input], schema, properties.clone());
-    Ok(Lowered { input: added, properties, ..input })
+    Ok(Lowered { input: added, properties, picked: None, ..input })
 }
 
 pub(super) fn union(lowering: &mut Lowering<'_>, node: &UnionNode) -> Result<Lowered> {
@@ -98,7 +113,7 @@ pub(super) fn union(lowering: &mut Lowering<'_>, node: &UnionNode) -> Result<Low
     let facts = lowering.new_facts(schema.fields().len());
     let from = inputs.iter().map(|i| i.input).collect();
     let input = lowering.add(Arc::new(Union::new(inputs.len())), from, schema.clone(), properties.clone());
-    Ok(Lowered { input, schema, properties, facts, promised })
+    Ok(Lowered { input, schema, properties, facts, picked: None, promised })
 }
 
 /// The same rows under the names of `schema`, whose types they have: batches of one relation share one schema.
@@ -106,8 +121,7 @@ fn as_schema(lowering: &mut Lowering<'_>, input: Lowered, schema: &SchemaRef) ->
     if input.schema == *schema {
         return Ok(input);
     }
-    let column =
-        |(at, field): (usize, &Arc<datafusion::arrow::datatypes::Field>)| Arc::new(Column::new(field.name(), at)) as Arc<dyn PhysicalExpr>;
-    let exprs = input.schema.fields().iter().enumerate().map(column).collect();
+    let column = |(at, field): (usize, &Arc<datafusion::arrow::datatypes::Field>)| Arc::new(Column::new(field.name(), at)) as Arc<dyn PhysicalExpr>;
+    let exprs = schema.fields().iter().enumerate().map(column).collect();
     project_to(lowering, input, exprs, schema.clone())
 }

@@ -66,7 +66,7 @@ pub(super) fn hop(lowering: &mut Lowering<'_>, unnest: &Unnest) -> Result<Lowere
     let facts = timed.facts.iter().copied().chain(edges).collect();
     let schema = spec.schema().clone();
     let input = lowering.add(Arc::new(spec), vec![timed.input], schema.clone(), properties.clone());
-    let assigned = Lowered { input, schema, properties, facts, promised: timed.promised };
+    let assigned = Lowered { input, schema, properties, facts, picked: None, promised: timed.promised };
     let columns: Vec<usize> = unnest.dependency_indices.iter().map(|&from| if from == list { start } else { from }).collect();
     pick(lowering, assigned, &columns)
 }
