@@ -86,7 +86,10 @@ fn check_scan(source: Option<&RelationSource>, name: &str, statement: &Statement
     match source {
         Some(source) if is_rows(&source.id) => Ok(()),
         Some(source) => Err(refuse(&format!("reading {}", source.name), statement, &[&[&name.to_uppercase()]])),
-        None => Err(refuse(&format!("the table function {name}"), statement, &[&[&name.to_uppercase()]])),
+        None => {
+            let name = name.trim_end_matches("()");
+            Err(refuse(&format!("the table function {name}"), statement, &[&[&name.to_uppercase()]]))
+        }
     }
 }
 
