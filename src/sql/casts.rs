@@ -44,7 +44,9 @@ pub(crate) struct LiteralTypes;
 impl ExprPlanner for LiteralTypes {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> PlanResult<PlannerResult<RawBinaryExpr>> {
         let is_bytes = |t: &DataType| matches!(t, DataType::FixedSizeBinary(16) | DataType::Binary);
-        let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else { return Ok(PlannerResult::Original(expr)) };
+        let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else {
+            return Ok(PlannerResult::Original(expr));
+        };
         let RawBinaryExpr { op, left: l, right: r } = expr;
         let (l, r) = match (is_text_literal(&l), is_text_literal(&r)) {
             (false, true) if is_bytes(&left) => (l, converted(r, &right, &left)),

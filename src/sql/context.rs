@@ -146,7 +146,8 @@ impl ContextProvider for Context<'_> {
         let context = SimplifyContext::builder().with_config_options(state.config_options().clone()).build();
         let simplifier = ExprSimplifier::new(context);
         let schema = DFSchema::empty();
-        let args = args.into_iter().map(|arg| simplifier.simplify(simplifier.coerce(arg, &schema)?).map(wide)).collect::<Result<Vec<_>>>()?;
+        let args =
+            args.into_iter().map(|arg| simplifier.simplify(simplifier.coerce(arg, &schema)?).map(wide)).collect::<Result<Vec<_>>>()?;
         Ok(provider_as_source(function.create_table_provider_with_args(TableFunctionArgs::new(&args, state))?))
     }
 

@@ -222,7 +222,15 @@ fn from_message(message: &str) -> Error {
         "parsing interval",
     ]) {
         "22007"
-    } else if has(&["cannot cast string", "cannot cast value", "cannot parse", "error parsing", "invalid input syntax", "failed to parse", "invalid value"]) {
+    } else if has(&[
+        "cannot cast string",
+        "cannot cast value",
+        "cannot parse",
+        "error parsing",
+        "invalid input syntax",
+        "failed to parse",
+        "invalid value",
+    ]) {
         "22P02"
     } else if has(&["value too long"]) {
         "22001"

@@ -143,7 +143,11 @@ fn name_columns(body: &mut SetExpr) {
                 SelectItem::ExprWithAlias { expr, alias } => (expr, folded(alias)),
                 // Where a name stands for a column, the plan's own name (with its relation) stays as long as it is unique.
                 SelectItem::UnnamedExpr(Expr::Identifier(ident)) if taken.insert(folded(ident)) => continue,
-                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(idents)) if idents.last().is_some_and(|last| taken.insert(folded(last))) => continue,
+                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(idents))
+                    if idents.last().is_some_and(|last| taken.insert(folded(last))) =>
+                {
+                    continue;
+                }
                 SelectItem::UnnamedExpr(expr) => {
                     let name = column_name(expr);
                     (expr, name)
@@ -221,7 +225,11 @@ fn short_type(data_type: &DataType) -> String {
 /// The value of a function that asks who and where the session is.
 fn session_value(expr: &Expr, settings: &Settings) -> Option<Expr> {
     let (ident, has_args) = match expr {
-        Expr::Identifier(ident) if ident.quote_style.is_none() && ["current_schema", "current_catalog", "current_role"].contains(&folded(ident).as_str()) => (ident, false),
+        Expr::Identifier(ident)
+            if ident.quote_style.is_none() && ["current_schema", "current_catalog", "current_role"].contains(&folded(ident).as_str()) =>
+        {
+            (ident, false)
+        }
         Expr::Function(function) => match (&function.args, function.name.0.last()?.as_ident()?) {
             (FunctionArguments::None, ident) => (ident, false),
             (FunctionArguments::List(list), ident) => (ident, !list.args.is_empty()),

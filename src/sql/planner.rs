@@ -69,7 +69,8 @@ impl Planner {
             state.register_udwf(function).map_err(from_datafusion)?;
         }
         state.register_function_rewrite(Arc::new(PostgresTypes)).map_err(from_datafusion)?;
-        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(LiteralTypes), Arc::new(UnicodeFunctionPlanner), Arc::new(DatetimeFunctionPlanner)];
+        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> =
+            vec![Arc::new(LiteralTypes), Arc::new(UnicodeFunctionPlanner), Arc::new(DatetimeFunctionPlanner)];
         expr_planners.extend(state.expr_planners().iter().cloned());
         Ok(Planner {
             relations: extensions.relations.into_iter().map(|(schema, name, columns)| ((schema, name), columns)).collect(),

@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::{DataType, Expr, Ident, ObjectName, ObjectNamePart, Query, Spanned, Statement as Sql, Visit, visit_relations};
+use datafusion::sql::sqlparser::ast::{
+    DataType, Expr, Ident, ObjectName, ObjectNamePart, Query, Spanned, Statement as Sql, Visit, visit_relations,
+};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
@@ -18,7 +20,24 @@ const DEPTH_MAX: usize = 128;
 
 /// Words that stand after relations in SQL's grammar, and cannot be one without quotes.
 const RESERVED: [&str; 18] = [
-    "WHERE", "SELECT", "FROM", "GROUP", "ORDER", "HAVING", "LIMIT", "OFFSET", "UNION", "INTERSECT", "EXCEPT", "ON", "USING", "JOIN", "AND", "OR", "SET", "AS",
+    "WHERE",
+    "SELECT",
+    "FROM",
+    "GROUP",
+    "ORDER",
+    "HAVING",
+    "LIMIT",
+    "OFFSET",
+    "UNION",
+    "INTERSECT",
+    "EXCEPT",
+    "ON",
+    "USING",
+    "JOIN",
+    "AND",
+    "OR",
+    "SET",
+    "AS",
 ];
 
 /// A name folded to lower case unless it was quoted, with its place.
@@ -219,7 +238,9 @@ impl Reader {
     /// A word of SQL's grammar is no relation, though sqlparser takes it for one.
     fn check_relations(&self, parsed: &impl Visit) -> Result<()> {
         let reserved = visit_relations(parsed, |name| match name.0.as_slice() {
-            [ObjectNamePart::Identifier(ident)] if ident.quote_style.is_none() && RESERVED.contains(&ident.value.to_uppercase().as_str()) => {
+            [ObjectNamePart::Identifier(ident)]
+                if ident.quote_style.is_none() && RESERVED.contains(&ident.value.to_uppercase().as_str()) =>
+            {
                 ControlFlow::Break(ident.clone())
             }
             _ => ControlFlow::Continue(()),

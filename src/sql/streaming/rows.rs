@@ -29,7 +29,11 @@ pub(super) fn pick(lowering: &mut Lowering<'_>, input: Lowered, columns: &[usize
 }
 
 /// Takes back a node that only picks columns, if nothing reads it yet: `exprs` over its output become expressions over its input.
-fn through_picked(lowering: &mut Lowering<'_>, input: Lowered, exprs: Vec<Arc<dyn PhysicalExpr>>) -> Result<(Lowered, Vec<Arc<dyn PhysicalExpr>>)> {
+fn through_picked(
+    lowering: &mut Lowering<'_>,
+    input: Lowered,
+    exprs: Vec<Arc<dyn PhysicalExpr>>,
+) -> Result<(Lowered, Vec<Arc<dyn PhysicalExpr>>)> {
     let is_last = input.input == Input::Node(lowering.nodes.len().wrapping_sub(1));
     let Some((before, columns)) = input.picked.clone().filter(|_| is_last) else { return Ok((input, exprs)) };
     lowering.nodes.pop();
@@ -50,7 +54,12 @@ pub(super) fn keep_all(lowering: &mut Lowering<'_>, input: Lowered) -> Result<Lo
     pick(lowering, input, &columns)
 }
 
-pub(super) fn project_to(lowering: &mut Lowering<'_>, input: Lowered, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> Result<Lowered> {
+pub(super) fn project_to(
+    lowering: &mut Lowering<'_>,
+    input: Lowered,
+    exprs: Vec<Arc<dyn PhysicalExpr>>,
+    schema: SchemaRef,
+) -> Result<Lowered> {
     let (input, exprs) = through_picked(lowering, input, exprs)?;
     let spec = Project::new(exprs, schema.clone())?;
     let repeats = spec.repeats();
@@ -121,7 +130,8 @@ fn as_schema(lowering: &mut Lowering<'_>, input: Lowered, schema: &SchemaRef) ->
     if input.schema == *schema {
         return Ok(input);
     }
-    let column = |(at, field): (usize, &Arc<datafusion::arrow::datatypes::Field>)| Arc::new(Column::new(field.name(), at)) as Arc<dyn PhysicalExpr>;
+    let column =
+        |(at, field): (usize, &Arc<datafusion::arrow::datatypes::Field>)| Arc::new(Column::new(field.name(), at)) as Arc<dyn PhysicalExpr>;
     let exprs = schema.fields().iter().enumerate().map(column).collect();
     project_to(lowering, input, exprs, schema.clone())
 }
