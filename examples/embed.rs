@@ -1,4 +1,5 @@
 //! The embedded API in one page: open, define, insert Arrow batches, follow a view, query it.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::sync::Arc;
 

@@ -109,10 +109,10 @@ impl Columns {
         texts(events, usize::try_from(length_max).unwrap_or(0), |out, event| {
             let mut bits = chance.bits(event);
             // How long is said by the upper half of the bits, the letters follow from all of them.
-            let length = out.len() + ((bits >> 32) * length_max >> 32) as usize;
+            let length = out.len() + (((bits >> 32) * length_max) >> 32) as usize;
             while out.len() < length {
                 bits = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(23);
-                out.extend_from_slice(&bits.to_le_bytes().map(|byte| b'a' + (u16::from(byte) * 26 >> 8) as u8));
+                out.extend_from_slice(&bits.to_le_bytes().map(|byte| b'a' + ((u16::from(byte) * 26) >> 8) as u8));
             }
             out.truncate(length);
         })
