@@ -33,6 +33,6 @@ pub use headwater_state::{BlockStore, MemoryStore};
 pub use headwater_types::{ChangeBatch, Clock, Epoch, Error, ErrorKind, HeldClock, Result, SystemClock};
 pub use inserter::{Inserter, Subscription};
 pub use options::Options;
-pub use provider::ours as query_error;
 pub use outcome::{CopyKind, Notice, Outcome, Rows};
+pub use provider::ours as query_error;
 pub use session::{BlockState, CancelHandle, Prepared, Session};

@@ -31,10 +31,10 @@ pub(crate) fn extensions(catalog: &Arc<RwLock<Arc<Catalog>>>) -> Extensions {
 pub(crate) fn reads_status(plan: &LogicalPlan) -> bool {
     let mut found = false;
     let look = |node: &LogicalPlan| {
-        if let LogicalPlan::TableScan(scan) = node {
-            if let Some(RelationId::System { schema, name }) = RelationSource::of(&scan.source).map(|s| &s.id) {
-                found |= system::shows_status(schema, name);
-            }
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(RelationId::System { schema, name }) = RelationSource::of(&scan.source).map(|s| &s.id)
+        {
+            found |= system::shows_status(schema, name);
         }
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     };

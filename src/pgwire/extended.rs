@@ -60,7 +60,8 @@ impl Connection {
             }
         };
         let inferred = prepared.as_ref().map_or(&[][..], |p| p.parameters.as_slice());
-        let parameter_oids = (0..inferred.len()).map(|at| parameter_oid(&parse.type_oids, at, &inferred[at])).collect::<Result<Vec<_>>>()?;
+        let parameter_oids =
+            (0..inferred.len()).map(|at| parameter_oid(&parse.type_oids, at, &inferred[at])).collect::<Result<Vec<_>>>()?;
         self.statements.insert(name, PreparedStatement { prepared, parameter_oids });
         self.wire.put(&ParseComplete::new())
     }

@@ -67,10 +67,10 @@ impl<'a> Context<'a> {
     fn source(&self, reference: &TableReference) -> headwater_types::Result<RelationSource> {
         let name = reference.table();
         let schema = reference.schema().unwrap_or("public");
-        if reference.schema().is_none() || schema == "public" {
-            if let Some(named) = self.catalog.resolve(name) {
-                return self.of_catalog(named);
-            }
+        if (reference.schema().is_none() || schema == "public")
+            && let Some(named) = self.catalog.resolve(name)
+        {
+            return self.of_catalog(named);
         }
         let schemas: &[&str] = if reference.schema().is_some() { &[schema] } else { &["pg_catalog"] };
         match schemas.iter().find_map(|s| Some((*s, self.planner.system_relation(s, name)?))) {

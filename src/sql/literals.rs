@@ -65,10 +65,10 @@ fn as_integer(expr: &Expr) -> Option<Expr> {
 
 /// Takes back what [`as_integer`] did.
 fn plain_number(expr: &mut Expr) {
-    if let Expr::Cast { expr: inside, data_type: DataType::Int(None), kind: CastKind::Cast, .. } = expr {
-        if matches!(inside.as_ref(), Expr::Value(ValueWithSpan { value: Value::Number(..), .. })) {
-            *expr = (**inside).clone();
-        }
+    if let Expr::Cast { expr: inside, data_type: DataType::Int(None), kind: CastKind::Cast, .. } = expr
+        && matches!(inside.as_ref(), Expr::Value(ValueWithSpan { value: Value::Number(..), .. }))
+    {
+        *expr = (**inside).clone();
     }
 }
 
@@ -104,10 +104,10 @@ fn plain_arguments(name: &str, args: &mut FunctionArguments) {
 
 /// Numbers that stand for positions and counts stay plain: LIMIT, OFFSET, ORDER BY 1, GROUP BY 1, DISTINCT ON (1).
 fn plain_positions(query: &mut Query) {
-    if let Some(order) = &mut query.order_by {
-        if let OrderByKind::Expressions(exprs) = &mut order.kind {
-            exprs.iter_mut().for_each(|o| plain_number(&mut o.expr));
-        }
+    if let Some(order) = &mut query.order_by
+        && let OrderByKind::Expressions(exprs) = &mut order.kind
+    {
+        exprs.iter_mut().for_each(|o| plain_number(&mut o.expr));
     }
     if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
         limit.iter_mut().for_each(plain_number);

@@ -310,10 +310,10 @@ impl Visitor for Reader {
 }
 
 fn strip_schema(name: &mut ObjectName) {
-    if let [ObjectNamePart::Identifier(schema), _] = name.0.as_slice() {
-        if schema.value.eq_ignore_ascii_case("pg_catalog") {
-            name.0.remove(0);
-        }
+    if let [ObjectNamePart::Identifier(schema), _] = name.0.as_slice()
+        && schema.value.eq_ignore_ascii_case("pg_catalog")
+    {
+        name.0.remove(0);
     }
 }
 
@@ -368,10 +368,10 @@ fn call_name(expr: &Expr) -> Option<String> {
 }
 
 fn rename_call(expr: &mut Expr, from: &str, to: &str) {
-    if call_name(expr).as_deref() == Some(from) {
-        if let Expr::Function(function) = expr {
-            function.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(to))]);
-        }
+    if call_name(expr).as_deref() == Some(from)
+        && let Expr::Function(function) = expr
+    {
+        function.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(to))]);
     }
 }
 

@@ -53,7 +53,7 @@ impl Moments {
         let count = self.counts[slot as usize];
         let divisor = |sample: bool| {
             let n = count as f64;
-            (count > i64::from(sample)).then(|| if sample { n * (n - 1.0) } else { n * n })
+            (count > i64::from(sample)).then_some(if sample { n * (n - 1.0) } else { n * n })
         };
         match self.moment {
             Moment::Variance { sample, root } => {

@@ -84,12 +84,7 @@ where
         let column = |word: fn(&Total) -> i64| -> ArrayRef {
             Arc::new(Int64Array::from_iter_values(slots.iter().map(|&slot| word(&self.totals[slot as usize]))))
         };
-        Ok(vec![
-            column(|t| t.sum.low.cast_signed()),
-            column(|t| t.sum.middle.cast_signed()),
-            column(|t| t.sum.high),
-            column(|t| t.count),
-        ])
+        Ok(vec![column(|t| t.sum.low.cast_signed()), column(|t| t.sum.middle.cast_signed()), column(|t| t.sum.high), column(|t| t.count)])
     }
 
     fn scatter(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()> {

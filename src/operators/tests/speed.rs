@@ -48,7 +48,8 @@ fn batches(keys: u64) -> Vec<ChangeBatch> {
     };
     let batch = |number: usize| {
         let first = (number * BATCH_ROWS) as i64;
-        let at: Vec<i64> = (0..BATCH_ROWS as i64).map(|row| (first + row) * 1_000_000 / ROWS_A_SECOND - (next() % 1_000_000) as i64).collect();
+        let at: Vec<i64> =
+            (0..BATCH_ROWS as i64).map(|row| (first + row) * 1_000_000 / ROWS_A_SECOND - (next() % 1_000_000) as i64).collect();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(TimestampMicrosecondArray::from(at)),
             Arc::new(Int64Array::from_iter_values((0..BATCH_ROWS).map(|_| (next() % keys) as i64))),
@@ -136,7 +137,11 @@ fn tumbling_count_sum_max_by_key() {
         let total: f64 = nanos.iter().sum();
         println!(
             "{keys} keys, on close {on_close}: {:.1} M rows/s; ns a row: window {:.2}, push {:.2}, finish {:.2}, flush {:.2}; {emitted} emitted",
-            1_000.0 / total, nanos[0], nanos[1], nanos[2], nanos[3]
+            1_000.0 / total,
+            nanos[0],
+            nanos[1],
+            nanos[2],
+            nanos[3]
         );
     }
 }

@@ -84,7 +84,7 @@ fn read_interval(bytes: &[u8]) -> Option<ScalarValue> {
 
 /// Dimensions (0 or 1 here), has_null, item OID, then length and lower bound, then sized items.
 fn read_list(bytes: &[u8], item: &FieldRef) -> Result<Option<ScalarValue>> {
-    let word = |at: usize| bytes.get(at..at + 4).and_then(|b| fixed(b)).map(i32::from_be_bytes);
+    let word = |at: usize| bytes.get(at..at + 4).and_then(fixed).map(i32::from_be_bytes);
     let (Some(dimensions), Some(oid)) = (word(0), word(8)) else { return Ok(None) };
     if dimensions > 1 {
         return Err(Error::unsupported("a binary parameter that is an array of several dimensions").with_hint("Send it as text."));

@@ -138,10 +138,10 @@ fn values_parameters<'r>(
     let mut found = Vec::new();
     for row in rows {
         for (value, &column) in row.iter().zip(columns) {
-            if let SqlExpr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) = value {
-                if let Some(number) = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()).filter(|n| *n > 0) {
-                    found.push((number - 1, table.columns[column].data_type.clone()));
-                }
+            if let SqlExpr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) = value
+                && let Some(number) = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()).filter(|n| *n > 0)
+            {
+                found.push((number - 1, table.columns[column].data_type.clone()));
             }
         }
     }

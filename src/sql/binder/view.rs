@@ -14,10 +14,10 @@ pub(super) fn create(context: &Context<'_>, statement: &Statement, view: &Create
         return Err(at(Error::invalid(format!("a view has no option '{}'", option.name)), option.place));
     }
     let old = context.catalog.find(&view.name.text).filter(|o| view.or_replace && o.kind == ObjectKind::View).cloned();
-    if old.is_none() {
-        if let Some(nothing) = taken(context, &view.name, view.if_not_exists, "CREATE VIEW")? {
-            return Ok(nothing);
-        }
+    if old.is_none()
+        && let Some(nothing) = taken(context, &view.name, view.if_not_exists, "CREATE VIEW")?
+    {
+        return Ok(nothing);
     }
     let plan = views::view_query(context, &Ast::CreateView(Box::new(view.clone())))?;
     // A view is expanded by reading its text again: EXPLAIN of it tells types that only hold once coerced.

@@ -142,7 +142,7 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
 }
 
 fn hex(digits: &[u8]) -> Option<Vec<u8>> {
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let digit = |d: u8| char::from(d).to_digit(16).and_then(|d| u8::try_from(d).ok());
