@@ -1,6 +1,8 @@
 //! Aggregate: one row a group, kept right as the input changes; over windows, groups are forgotten as time passes.
 
 mod aggregation;
+#[cfg(test)]
+mod batch_tests;
 mod call;
 mod difference;
 mod groups;

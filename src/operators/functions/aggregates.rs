@@ -67,10 +67,6 @@ impl KernelFunction {
             _ => return None,
         })
     }
-
-    fn types(fields: &[FieldRef]) -> Vec<DataType> {
-        fields.iter().map(|f| f.data_type().clone()).collect()
-    }
 }
 
 impl AggregateUDFImpl for KernelFunction {
@@ -100,7 +96,7 @@ impl AggregateUDFImpl for KernelFunction {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let types = Self::types(args.input_fields);
+        let types = types_of(args.input_fields);
         let field = |(at, data_type): (usize, DataType)| {
             Arc::new(Field::new(format_state_name(args.name, &format!("state_{at}")), data_type, true))
         };
@@ -112,16 +108,15 @@ impl AggregateUDFImpl for KernelFunction {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let types = Self::types(args.expr_fields);
-        let mut kernel = self.function.kernel(&types).map_err(external)?;
-        kernel.resize(1);
         if !args.is_distinct {
-            return Ok(Box::new(KernelAccumulator { kernel }));
+            return kernel_accumulator(self.function, args.expr_fields, true);
         }
-        if types.len() != 1 {
-            return Err(DataFusionError::NotImplemented(format!("{}(DISTINCT …) of several arguments", self.name)));
-        }
-        Ok(Box::new(DistinctAccumulator { seen: HashSet::new(), data_type: types[0].clone(), kernel }))
+        let [data_type] = types_of(args.expr_fields)
+            .try_into()
+            .map_err(|_| DataFusionError::NotImplemented(format!("{}(DISTINCT …) of several arguments", self.name)))?;
+        let mut kernel = self.function.kernel(std::slice::from_ref(&data_type)).map_err(external)?;
+        kernel.resize(1);
+        Ok(Box::new(DistinctAccumulator { seen: HashSet::new(), data_type, kernel }))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
@@ -129,9 +124,7 @@ impl AggregateUDFImpl for KernelFunction {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        let (function, types) = (self.function, Self::types(args.expr_fields));
-        let kernel = function.kernel(&types).map_err(external)?;
-        Ok(Box::new(KernelGroups { function, types, kernel, groups: 0 }))
+        kernel_groups(self.function, args.expr_fields)
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -141,6 +134,24 @@ impl AggregateUDFImpl for KernelFunction {
     fn reverse_expr(&self) -> ReversedUDAF {
         ReversedUDAF::Identical
     }
+}
+
+fn types_of(fields: &[FieldRef]) -> Vec<DataType> {
+    fields.iter().map(|f| f.data_type().clone()).collect()
+}
+
+/// The accumulator of one group of `function` over arguments of `fields`; `can_retract` if rows may be taken out of it.
+pub(crate) fn kernel_accumulator(function: Function, fields: &[FieldRef], can_retract: bool) -> Result<Box<dyn Accumulator>> {
+    let mut kernel = function.kernel(&types_of(fields)).map_err(external)?;
+    kernel.resize(1);
+    Ok(Box::new(KernelAccumulator { kernel, can_retract }))
+}
+
+/// The accumulator of many groups.
+pub(crate) fn kernel_groups(function: Function, fields: &[FieldRef]) -> Result<Box<dyn GroupsAccumulator>> {
+    let types = types_of(fields);
+    let kernel = function.kernel(&types).map_err(external)?;
+    Ok(Box::new(KernelGroups { function, types, kernel, groups: 0 }))
 }
 
 fn external(error: headwater_types::Error) -> DataFusionError {
@@ -161,6 +172,7 @@ fn evaluate(kernel: &dyn Kernel, slots: &[u32]) -> Result<ArrayRef> {
 #[derive(Debug)]
 struct KernelAccumulator {
     kernel: Box<dyn Kernel>,
+    can_retract: bool,
 }
 
 impl KernelAccumulator {
@@ -181,7 +193,7 @@ impl Accumulator for KernelAccumulator {
     }
 
     fn supports_retract_batch(&self) -> bool {
-        true
+        self.can_retract
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {

@@ -1,6 +1,7 @@
 //! Our SQL functions, for views and the batch engine alike: window edges, and sums that are exact and checked.
 
 mod aggregates;
+mod extremes;
 #[cfg(test)]
 mod tests;
 mod tumble;
@@ -22,7 +23,7 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
 /// Aggregates that take the place of DataFusion's of the same name.
 #[must_use]
 pub fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
-    aggregates::functions()
+    aggregates::functions().into_iter().chain(extremes::functions()).collect()
 }
 
 /// Puts all of them into `registry`; those of the same name give way.
