@@ -131,7 +131,7 @@ impl Aggregation {
     }
 
     /// Brings the calls up to date that live on kept values.
-    fn settle(&mut self) -> Result<()> {
+    fn settle_values(&mut self) -> Result<()> {
         for number in 0..self.multisets.len() {
             let value = self.multisets[number].value();
             for settled in self.multisets[number].settle()? {
@@ -156,6 +156,12 @@ impl Aggregation {
             }
         }
         Ok(())
+    }
+
+    /// Lets the kernels do what they put off until all rows of the epoch are there.
+    fn settle_kernels(&mut self) -> Result<()> {
+        let touched: Vec<i64> = self.table.touched().map(|(partition, _)| partition).collect();
+        touched.into_iter().filter_map(|p| Some(self.table.state_mut(p)?.settle())).collect()
     }
 
     /// Emits what changed in `partition`, and removes groups that have no rows any more.
@@ -277,7 +283,8 @@ impl Operator for Aggregation {
         if self.is_global() && !self.has_global_row {
             self.make_global_row()?;
         }
-        self.settle()?;
+        self.settle_values()?;
+        self.settle_kernels()?;
         for (partition, before) in std::mem::take(&mut self.before) {
             self.emit_changes(partition, before, out)?;
         }

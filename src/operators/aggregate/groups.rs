@@ -96,6 +96,11 @@ impl GroupStates {
         kernel.update(&slots, &columns, weights.as_deref())
     }
 
+    /// The epoch's last row was added.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        self.kernels.iter_mut().filter_map(|k| k.0.as_mut()).try_for_each(|kernel| kernel.settle())
+    }
+
     /// Overwrites the state of call `call` at `slots`.
     pub(crate) fn set(&mut self, call: usize, slots: &[u32], columns: &[ArrayRef]) -> Result<()> {
         self.kernels[call].0.as_mut().map_or(Ok(()), |kernel| kernel.scatter(slots, columns))

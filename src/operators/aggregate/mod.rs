@@ -126,7 +126,8 @@ impl OperatorSpec for Aggregate {
     }
 
     fn fingerprint(&self) -> String {
-        format!("{} {:?} {:?}", self.describe(), self.window_end, self.input_append_only)
+        let types = crate::operator::types_of(&self.schema);
+        format!("{} {:?} {} ({types})", self.describe(), self.window_end, self.input_append_only)
     }
 
     fn open(&self, place: &mut StatePlace) -> Result<Box<dyn Operator>> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, UInt32Array, new_null_array};
-use arrow::compute::take;
+use arrow::compute::{concat, take};
 use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::logical_expr::Accumulator;
@@ -14,13 +14,15 @@ use headwater_types::{Error, Result};
 use super::{Failures, Kernel};
 
 /// An aggregate without a kernel of ours. Evaluating an accumulator, or asking for its state, may empty it, so what is kept is the state, and an
-/// accumulator is made of it for each use. State: Boolean, whether there were rows; then the function's own state fields.
+/// accumulator is made of it for each use; rows wait for the end of the epoch, so that this is done once. State: Boolean, whether there were rows; then the function's own state fields.
 #[derive(Debug)]
 pub(crate) struct Accumulators {
     function: Arc<AggregateFunctionExpr>,
     fields: Vec<DataType>,
     states: Vec<Option<Vec<ScalarValue>>>,
     state_bytes: usize,
+    /// Slots and arguments of the epoch's rows.
+    waiting: Vec<(Vec<u32>, Vec<ArrayRef>)>,
 }
 
 /// The columns that [`Accumulators`] keeps for `function`.
@@ -32,7 +34,7 @@ pub(crate) fn state(function: &AggregateFunctionExpr) -> Result<Vec<DataType>> {
 impl Accumulators {
     pub(crate) fn new(function: Arc<AggregateFunctionExpr>) -> Result<Self> {
         let fields = state(&function)?.split_off(1);
-        Ok(Self { function, fields, states: Vec::new(), state_bytes: 0 })
+        Ok(Self { function, fields, states: Vec::new(), state_bytes: 0, waiting: Vec::new() })
     }
 
     /// An accumulator in the state of `slot`.
@@ -118,14 +120,25 @@ impl StateColumns for Accumulators {
 impl Kernel for Accumulators {
     fn update(&mut self, slots: &[u32], args: &[ArrayRef], weights: Option<&[i64]>) -> Result<()> {
         let Some(weights) = weights else {
-            return self.fold(slots, args, |accumulator, columns| accumulator.update_batch(columns));
+            self.waiting.push((slots.to_vec(), args.to_vec()));
+            return Ok(());
         };
         // A row inserted n times is n rows.
-        let repeated: Vec<u32> =
-            (0_u32..).zip(weights).flat_map(|(row, &w)| std::iter::repeat_n(row, usize::try_from(w).unwrap_or(0))).collect();
+        let repeat = |(row, &weight): (u32, &i64)| std::iter::repeat_n(row, usize::try_from(weight).unwrap_or(0));
+        let repeated: Vec<u32> = (0_u32..).zip(weights).flat_map(repeat).collect();
         let slots: Vec<u32> = repeated.iter().map(|&row| slots[row as usize]).collect();
         let repeated = UInt32Array::from(repeated);
         let args = args.iter().map(|a| take(a, &repeated, None)).collect::<Result<Vec<_>, _>>()?;
+        self.waiting.push((slots, args));
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let Some((_, first)) = waiting.first() else { return Ok(()) };
+        let column = |at: usize| concat(&waiting.iter().map(|(_, args)| args[at].as_ref()).collect::<Vec<_>>());
+        let args = (0..first.len()).map(column).collect::<Result<Vec<_>, _>>()?;
+        let slots: Vec<u32> = waiting.iter().flat_map(|(slots, _)| slots).copied().collect();
         self.fold(&slots, &args, |accumulator, columns| accumulator.update_batch(columns))
     }
 

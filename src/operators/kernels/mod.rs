@@ -25,6 +25,11 @@ pub(crate) trait Kernel: StateColumns + Sync {
     /// Adds row i of `args` to slot `slots[i]`, `weights[i]` times (once without weights). Kernels that cannot subtract are given no negative weight.
     fn update(&mut self, slots: &[u32], args: &[ArrayRef], weights: Option<&[i64]>) -> Result<()>;
 
+    /// The epoch's last update was made: what was put off until then is done now, before results and states are asked for.
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Adds the states in row i of `columns`, which `gather` gave, to slot `slots[i]`.
     fn merge(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()>;
 
