@@ -1,0 +1,129 @@
+//! The topics and the table of one run: made, filled and read without the database.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::events::{Counts, Event, Key};
+
+const WAIT: Duration = Duration::from_secs(30);
+const PARTITIONS: i32 = 4;
+
+/// Where everything is.
+#[derive(Clone)]
+pub struct Outside {
+    pub brokers: String,
+    pub postgres: String,
+    /// Part of every name of this run.
+    pub run: String,
+}
+
+impl Outside {
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers);
+        config
+    }
+
+    pub fn topic_in(&self) -> String {
+        format!("{}-email-opened", self.run)
+    }
+
+    pub fn topic_out(&self) -> String {
+        format!("{}-opens", self.run)
+    }
+
+    pub async fn create(&self) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("an admin client");
+        let (from, to) = (self.topic_in(), self.topic_out());
+        let source = NewTopic::new(&from, PARTITIONS, TopicReplication::Fixed(1));
+        let target = NewTopic::new(&to, PARTITIONS, TopicReplication::Fixed(1)).set("cleanup.policy", "compact");
+        for made in admin.create_topics([&source, &target], &AdminOptions::new()).await.expect("the broker answers") {
+            made.expect("a new topic");
+        }
+        let columns = "window_start timestamp, email_id bigint, opens bigint, readers bigint, total bigint, least bigint, greatest bigint";
+        let table = format!("CREATE SCHEMA {0}; CREATE TABLE {0}.opens ({columns}, PRIMARY KEY (window_start, email_id))", self.run);
+        self.client().await.batch_execute(&table).await.expect("a new table");
+    }
+
+    async fn client(&self) -> tokio_postgres::Client {
+        let (client, connection) = tokio_postgres::connect(&self.postgres, tokio_postgres::NoTls).await.expect("PostgreSQL answers");
+        let mut driver = tokio::task::JoinSet::new();
+        driver.spawn(connection);
+        driver.detach_all();
+        client
+    }
+
+    /// Writes the events over `seconds`, evenly; survives the broker's absence.
+    pub fn produce(&self, events: &[Event], seconds: u64) {
+        let producer: BaseProducer = self.config().set("enable.idempotence", "true").set("linger.ms", "2").create().expect("a producer");
+        let (topic, slices) = (self.topic_in(), seconds * 50);
+        let slice = events.len().div_ceil(usize::try_from(slices).expect("few")).max(1);
+        for (number, event) in events.iter().enumerate() {
+            let text = event.text();
+            let partition = i32::try_from(number % 4).expect("few");
+            while let Err((error, _)) = producer.send(BaseRecord::<str, str>::to(&topic).partition(partition).payload(&text)) {
+                assert_eq!(error.rdkafka_error_code(), Some(rdkafka::error::RDKafkaErrorCode::QueueFull), "{error}");
+                producer.poll(Duration::from_millis(5));
+            }
+            if number % slice == slice - 1 {
+                producer.poll(Duration::ZERO);
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+        }
+        producer.flush(Duration::from_secs(120)).expect("every event is written");
+    }
+
+    /// The rows of the table.
+    pub async fn table(&self) -> BTreeMap<Key, Counts> {
+        let micros = "(extract(epoch from window_start) * 1000000)::bigint";
+        let sql = format!("SELECT {micros}, email_id, opens, readers, total, least, greatest FROM {}.opens", self.run);
+        let rows = self.client().await.query(&sql, &[]).await.expect("the table is there");
+        rows.iter().map(|r| ((r.get(0), r.get(1)), (r.get(2), r.get(3), r.get(4), r.get(5), r.get(6)))).collect()
+    }
+
+    /// What compaction would leave of the topic, and how many committed records it holds.
+    pub fn compacted(&self) -> (BTreeMap<String, serde_json::Value>, usize) {
+        let mut config = self.config();
+        config.set("group.id", "test").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+        let consumer: BaseConsumer = config.set("isolation.level", "read_committed").create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        for partition in 0..PARTITIONS {
+            list.add_partition_offset(&self.topic_out(), partition, Offset::Beginning).expect("an offset");
+        }
+        consumer.assign(&list).expect("assigned");
+        let (mut live, mut open, mut records) = (BTreeMap::new(), PARTITIONS, 0);
+        while open > 0 {
+            match consumer.poll(WAIT).expect("the topic can be read to its end") {
+                Ok(message) => {
+                    records += 1;
+                    let key = String::from_utf8(message.key().expect("a key").to_vec()).expect("text");
+                    match message.payload() {
+                        Some(value) => live.insert(key, serde_json::from_slice(value).expect("JSON")),
+                        None => live.remove(&key),
+                    };
+                }
+                Err(KafkaError::PartitionEOF(_)) => open -= 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        (live, records)
+    }
+}
+
+/// Runs `script/services VERB NAME`.
+pub fn services(verb: &str, name: &str) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../script/services");
+    let status = Command::new(script).args([verb, name]).status().expect("script/services starts");
+    assert!(status.success(), "script/services {verb} {name}");
+}
