@@ -159,9 +159,13 @@ impl Database {
         loop {
             let status = self.status().await?;
             if let Some(source) = status.sources.iter().find(|s| s.state == "stopped") {
-                let name = self.shared.catalog().get(source.id).map_or_else(String::new, |o| o.name.clone());
+                let name = self.name_of(source.id).unwrap_or_default();
                 let message = source.message.clone().unwrap_or_default();
                 return Err(Error::external(format!("source \"{name}\" stopped: {message}")));
+            }
+            if let Some(sink) = status.sinks.iter().find(|s| s.stopped) {
+                let message = sink.message.clone().unwrap_or_default();
+                return Err(Error::external(format!("sink \"{}\" stopped: {message}", self.name_of(sink.id).unwrap_or_default())));
             }
             let read = status.sources.iter().all(|s| s.state == "finished" || s.state == "unread");
             let delivered = status.sinks.iter().all(|s| s.backlog_bytes == 0 && s.delivered.is_some());

@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Subscribe { relation: ObjectId, reply: Reply<mpsc::Receiver<EpochChanges>> },
     Outbox { ask: OutboxAsk, reply: Reply<OutboxAnswer> },
     Delivered { sink: ObjectId, mark: headwater_connectors::Mark, upto: Epoch },
-    SinkState { sink: ObjectId, state: Option<String>, retries: u64 },
+    SinkState { sink: ObjectId, state: crate::sinks::SinkState },
     Status { reply: Reply<Status> },
     Checkpoint { directory: PathBuf, reply: Reply<Epoch> },
     CheckpointDurable(Epoch),

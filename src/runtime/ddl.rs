@@ -176,8 +176,9 @@ impl EpochLoop {
             id: sink.def.id,
             delivered: sink.mark.map(|m| m.epoch),
             backlog_bytes: self.relation(sink.def.from).map_or(0, headwater_state::Relation::kept_bytes),
-            retries: sink.retries,
-            message: sink.message.clone(),
+            retries: sink.state.retries,
+            message: sink.state.message.clone(),
+            stopped: sink.state.stopped,
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::SinkDef;
 use crate::command::{Command, Reply};
+use crate::sinks::SinkState;
 
 /// The first and the longest pause between two tries.
 const BACK_OFF_MIN: Duration = Duration::from_millis(200);
@@ -135,8 +136,7 @@ impl Courier {
                 Err(error) => {
                     let stop = !error.kind().is_retryable();
                     self.retries += 1;
-                    let state = if stop { format!("stopped: {error}") } else { error.to_string() };
-                    if self.tell_state(Some(state)).await.is_err() || stop {
+                    if self.tell_state(Some(error.to_string()), stop).await.is_err() || stop {
                         return;
                     }
                 }
@@ -147,8 +147,9 @@ impl Courier {
         }
     }
 
-    async fn tell_state(&self, state: Option<String>) -> Result<()> {
-        self.runtime.tell(Command::SinkState { sink: self.def.id, state, retries: self.retries }).await
+    async fn tell_state(&self, message: Option<String>, stopped: bool) -> Result<()> {
+        let state = SinkState { message, stopped, retries: self.retries };
+        self.runtime.tell(Command::SinkState { sink: self.def.id, state }).await
     }
 
     async fn deliver_all(&mut self) -> Result<()> {
@@ -156,7 +157,7 @@ impl Courier {
         // What the target holds, and how far its epochs have been seen: epochs whose net change is nothing move only the latter.
         let mut mark = self.reconcile(sink.as_mut()).await?;
         let mut seen = mark.epoch;
-        self.tell_state(None).await?;
+        self.tell_state(None, false).await?;
         loop {
             self.deliverable.beyond(seen).await?;
             let answer = self.outbox(OutboxPart::Epochs(seen, self.deliverable.upto())).await?;

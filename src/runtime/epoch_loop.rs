@@ -143,16 +143,13 @@ impl EpochLoop {
     /// `Storage`: the store is closed and must be opened again.
     pub fn run(&mut self) -> Result<()> {
         loop {
+            self.disk.check(&self.clock);
             self.open_due_feeds();
             match self.wait(self.sleep())? {
                 Wake::Command(command) => self.handle(command)?,
                 message @ Wake::Message(..) => self.step(message)?,
-                Wake::Due => {
-                    self.disk.check(&self.clock);
-                    if self.is_due() {
-                        self.step(Wake::Due)?;
-                    }
-                }
+                Wake::Due if self.is_due() => self.step(Wake::Due)?,
+                Wake::Due => {}
             }
             if self.abandoned {
                 self.stop_tasks();
@@ -188,8 +185,8 @@ impl EpochLoop {
                 Ok(())
             }
             Command::Delivered { sink, mark, upto } => self.delivered(sink, mark, upto),
-            Command::SinkState { sink, state, retries } => {
-                self.sink_state(sink, state, retries);
+            Command::SinkState { sink, state } => {
+                self.sink_state(sink, state);
                 Ok(())
             }
             Command::Status { reply } => {

@@ -145,12 +145,7 @@ impl EpochLoop {
                 let Some(feed) = self.feeds.get_mut(&feed) else { return Ok(()) };
                 feed.opened(readers);
             }
-            Message::Failed(error) => {
-                let clock = self.clock.clone();
-                if let Some(feed) = self.feeds.get_mut(&feed) {
-                    feed.failed(error, &clock);
-                }
-            }
+            Message::Failed(error) => self.feed_failed(feed, error),
             Message::Events(events) => {
                 for event in events {
                     self.take_event(feed, event, gathered)?;

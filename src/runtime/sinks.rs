@@ -20,7 +20,17 @@ pub(crate) struct RunningSink {
     pub mark: Option<Mark>,
     /// All epochs up to this one are delivered, those without a net change among them.
     pub seen: Epoch,
+    pub state: SinkState,
+}
+
+/// How a sink gets on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SinkState {
+    /// What it waits for, or why it stopped.
     pub message: Option<String>,
+    /// Trying again does not help.
+    pub stopped: bool,
+    /// Failures since the start of the process.
     pub retries: u64,
 }
 
@@ -37,7 +47,7 @@ impl EpochLoop {
         let courier = Courier::new(def.clone(), Asker(self.commands.clone()), deliverable, line);
         let task = self.setup.tokio.spawn(courier.run());
         self.sinks
-            .insert(def.id, RunningSink { def, task, mark, seen: mark.map_or(Epoch(0), |m: Mark| m.epoch), message: None, retries: 0 });
+            .insert(def.id, RunningSink { def, task, mark, seen: mark.map_or(Epoch(0), |m: Mark| m.epoch), state: SinkState::default() });
         Ok(())
     }
 
@@ -95,10 +105,9 @@ impl EpochLoop {
         Ok(())
     }
 
-    pub(crate) fn sink_state(&mut self, id: ObjectId, message: Option<String>, retries: u64) {
+    pub(crate) fn sink_state(&mut self, id: ObjectId, state: SinkState) {
         if let Some(sink) = self.sinks.get_mut(&id) {
-            sink.message = message;
-            sink.retries = retries;
+            sink.state = state;
         }
     }
 

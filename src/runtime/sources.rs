@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use headwater_connectors::Positions;
 use headwater_state::{Family, Store, Writes};
-use headwater_types::{Epoch, Micros, ObjectId, Result, Watermarks};
+use headwater_types::{Epoch, Error, Micros, ObjectId, Result, Watermarks};
 
 use crate::SourceDef;
 use crate::command::Reply;
 use crate::diverted::SourceErrors;
-use crate::epoch_loop::{EpochLoop, PendingFlush};
+use crate::epoch_loop::{EpochLoop, PendingFlush, answer};
 use crate::feed::{Feed, FeedId, FeedRecord, PartitionState};
 use crate::persisted;
 
@@ -36,10 +36,13 @@ impl EpochLoop {
     pub(crate) fn restore_feeds(&mut self) -> Result<()> {
         let blocks = self.store.blocks().clone();
         for (name, record) in persisted::scan::<FeedRecord>(blocks.as_ref(), b"runtime/feed/")? {
-            let id: FeedId = name.parse().map_err(|_| headwater_types::Error::corrupt(format!("feed '{name}' has no number")))?;
+            let id: FeedId = name.parse().map_err(|_| Error::corrupt(format!("feed '{name}' has no number")))?;
             let prefix = persisted::key("part", &format!("{name}/"));
             let partitions = persisted::scan::<PartitionState>(blocks.as_ref(), &prefix)?;
             let mut feed = Feed::restored(id, record, partitions.into_iter().map(|(n, s)| (n.into(), s)).collect());
+            // Silence counts from now: nobody listened before.
+            let now = self.now.max(self.clock.now());
+            feed.partitions.values_mut().for_each(|p| p.clock.active_at = now);
             let Some(source) = self.sources.get_mut(&feed.record.source) else { continue };
             feed.started = source.start.is_some();
             source.shared.get_or_insert(id);
@@ -185,11 +188,34 @@ impl EpochLoop {
         let token = self.next_token;
         self.next_token += 1;
         let wanted = |f: &&mut Feed| only.is_none_or(|view| f.record.subscribers.contains(&view));
-        let feeds: Vec<FeedId> = self.feeds.values_mut().filter(wanted).filter_map(|f| f.flush(token).then_some(f.id)).collect();
+        let mut feeds = Vec::new();
+        for feed in self.feeds.values_mut().filter(wanted) {
+            if let (Some(_), Some(error)) = (only, &feed.stopped) {
+                return answer(reply, Err(error.clone()));
+            }
+            if feed.flush(token) {
+                feeds.push(feed.id);
+            }
+        }
         if feeds.is_empty() {
             self.on_commit.push(reply);
         } else {
             self.flushes.insert(token, PendingFlush { feeds, reply });
+        }
+    }
+
+    /// A reader failed: what can be retried is, a source that stops answers those who wait for it.
+    pub(crate) fn feed_failed(&mut self, id: FeedId, error: Error) {
+        let clock = self.clock.clone();
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        feed.failed(error.clone(), &clock);
+        if feed.stopped.is_none() {
+            return;
+        }
+        for token in std::mem::take(&mut feed.flushes).into_keys() {
+            if let Some(flush) = self.flushes.remove(&token) {
+                answer(flush.reply, Err(error.clone()));
+            }
         }
     }
 

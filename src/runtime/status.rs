@@ -101,4 +101,6 @@ pub struct SinkStatus {
     pub retries: u64,
     /// What it waits for, or why it stopped.
     pub message: Option<String>,
+    /// Trying again does not help.
+    pub stopped: bool,
 }
