@@ -54,3 +54,15 @@ pub(crate) fn number<T: std::str::FromStr>(options: &Options, name: &str) -> Res
         |text: &String| text.trim().parse().map_err(|_| Error::invalid(format!("{name} = '{text}' is not a number that it can be")));
     options.get(name).map(parse).transpose()
 }
+
+/// The share in option `name`, 0 if it is not given.
+///
+/// # Errors
+/// `Invalid` unless it is from 0 to 1.
+pub(crate) fn fraction(options: &Options, name: &str) -> Result<f64> {
+    let value = number::<f64>(options, name)?.unwrap_or(0.0);
+    match (0.0..=1.0).contains(&value) {
+        true => Ok(value),
+        false => Err(Error::invalid(format!("{name} = '{value}' is not from 0 to 1"))),
+    }
+}

@@ -184,12 +184,6 @@ impl JsonRecords {
     }
 }
 
-/// True if `text` is one JSON value with nothing around it.
-pub(crate) fn is_json(text: &[u8]) -> bool {
-    let mut cursor = Cursor { bytes: text, at: 0 };
-    cursor.skip_value().is_ok() && cursor.at == text.len()
-}
-
 /// Writes to `out` what the escapes in `raw` stand for; they have been checked to be well-formed.
 fn unescape(raw: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     out.clear();

@@ -186,6 +186,12 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// True if `text` is one JSON value with nothing around it.
+pub(crate) fn is_json(text: &[u8]) -> bool {
+    let mut cursor = Cursor { bytes: text, at: 0 };
+    cursor.skip_value().is_ok() && cursor.at == text.len()
+}
+
 /// Says where text that starts at byte `start` is not UTF-8.
 #[cold]
 fn check_utf8(text: &[u8], start: usize) -> Result<(), String> {

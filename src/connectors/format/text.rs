@@ -2,8 +2,8 @@
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 
-use super::json::is_json;
 use super::number::Number;
+use super::scan::is_json;
 
 /// A truth value: `true`, `yes`, `on`, `1` and their opposites, or a beginning of one that is no beginning of another.
 pub(crate) fn boolean(text: &[u8]) -> Option<bool> {

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::SchemaRef;
-use headwater_types::{Clock, Error, Micros, Result, SystemClock};
+use headwater_types::{Clock, Error, Result, SystemClock};
 
 use super::chance::Chance;
 use super::datagen_column::{COLUMN_OPTIONS, Maker};
-use super::reader::{self, Plan, Range, Rows};
-use crate::format::{Decoder, JsonEncoder};
-use crate::options::{nearest, number};
-use crate::{Capabilities, Connector, Encoding, OptionSpec, Options, Positions, Reject, Source, SourceDefinition, check_options};
+use super::datagen_rows::DatagenRows;
+use super::plan::Plan;
+use super::reader::{self, Rows};
+use crate::options::{fraction, nearest, number};
+use crate::{Capabilities, Connector, OptionSpec, Positions, Source, SourceDefinition, check_options};
 
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
@@ -63,28 +62,8 @@ fn settings(definition: &SourceDefinition) -> Result<(Plan, DatagenRows)> {
     let total = number::<u64>(options, "rows.total")?;
     let total = makers.iter().filter_map(Maker::rows).chain(total).min();
     let all: Vec<usize> = (0..makers.len()).collect();
-    let rows = DatagenRows {
-        schema: definition.schema.clone(),
-        makers,
-        malformed: (Chance::new(seed, "malformed"), malformed),
-        encoder: JsonEncoder::new(&definition.schema, &all)?,
-        definition: SourceDefinition {
-            encoding: Encoding::Json,
-            options: Options::new(),
-            encoding_options: Options::new(),
-            ..definition.clone()
-        },
-    };
+    let rows = DatagenRows::new(definition, makers, (Chance::new(seed, "malformed"), malformed))?;
     Ok((Plan { total, rate, splits }, rows))
-}
-
-/// A share from 0 to 1.
-pub(super) fn fraction(options: &Options, name: &str) -> Result<f64> {
-    let value = number::<f64>(options, name)?.unwrap_or(0.0);
-    match (0.0..=1.0).contains(&value) {
-        true => Ok(value),
-        false => Err(Error::invalid(format!("{name} = '{value}' is not from 0 to 1"))),
-    }
 }
 
 /// Every `fields.COLUMN.OPTION` names a column and an option there is.
@@ -111,46 +90,6 @@ fn check_field_options(definition: &SourceDefinition) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Makes rows of declared columns.
-pub(super) struct DatagenRows {
-    schema: SchemaRef,
-    makers: Vec<Maker>,
-    malformed: (Chance, f64),
-    encoder: JsonEncoder,
-    /// The same columns as JSON records, to say of malformed ones what any reader of JSON would say.
-    definition: SourceDefinition,
-}
-
-impl DatagenRows {
-    pub(super) fn make(&self, range: Range, base: Micros) -> Result<(RecordBatch, Vec<Reject>)> {
-        let (chance, fraction) = self.malformed;
-        let (bad, good): (Vec<u64>, Vec<u64>) = range.numbers().partition(|row| chance.happens(*row, fraction));
-        let rejects = if bad.is_empty() { Vec::new() } else { self.cut_short(&bad, base)? };
-        Ok((self.rows(&good, base)?, rejects))
-    }
-
-    fn rows(&self, numbers: &[u64], base: Micros) -> Result<RecordBatch> {
-        let arrays = self.makers.iter().map(|m| m.make(numbers, base)).collect::<Result<Vec<ArrayRef>>>()?;
-        Ok(RecordBatch::try_new(self.schema.clone(), arrays)?)
-    }
-
-    /// The rows as JSON records of which the end is missing.
-    fn cut_short(&self, numbers: &[u64], base: Micros) -> Result<Vec<Reject>> {
-        let batch = self.rows(numbers, base)?;
-        let rows = self.encoder.rows(&batch)?;
-        let mut decoder = Decoder::new(&self.definition)?;
-        let mut rejects = Vec::with_capacity(numbers.len());
-        for (at, number) in numbers.iter().enumerate() {
-            let mut payload = Vec::new();
-            rows.write(at, &mut payload);
-            payload.truncate(1 + self.malformed.0.stream(1).below(*number, payload.len() as u64 - 1) as usize);
-            let reason = decoder.decode(&payload, &[]).err().unwrap_or_else(|| String::from("cut short"));
-            rejects.push(Reject { position: number.to_string(), reason, payload });
-        }
-        Ok(rejects)
-    }
 }
 
 impl Connector for Datagen {

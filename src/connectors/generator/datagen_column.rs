@@ -11,10 +11,9 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use headwater_types::{Error, Micros, Result};
 
 use super::chance::Chance;
-use super::datagen::fraction;
 use crate::Options;
 use crate::format::{duration_micros, timestamp, type_name};
-use crate::options::number;
+use crate::options::{fraction, number};
 
 /// The options of a column, after `fields.COLUMN.`.
 pub(super) const COLUMN_OPTIONS: &[&str] = &[

@@ -3,8 +3,11 @@
 mod chance;
 mod datagen;
 mod datagen_column;
+mod datagen_rows;
 mod nexmark;
 mod nexmark_columns;
+mod nexmark_rows;
+mod plan;
 mod reader;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,9 @@ use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use headwater_types::{Error, Micros, Result};
 
 use super::chance::Chance;
-use super::nexmark::EVENTS;
+
+/// Of every 50 events the first is a person, the next three are auctions, the others bids.
+pub(super) const EVENTS: u64 = 50;
 
 const FIRST_ID: u64 = 1_000;
 const FIRST_CATEGORY: u64 = 10;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use headwater_types::{BATCH_ROWS_MAX, Clock, Error, Micros, Result};
+use headwater_types::{BATCH_ROWS_MAX, Clock, Micros, Result};
 
-use super::datagen::DatagenRows;
-use super::nexmark::NexmarkRows;
+use super::datagen_rows::DatagenRows;
+use super::nexmark_rows::NexmarkRows;
+use super::plan::{Plan, Range, position, read_position};
 use crate::pause::pause;
-use crate::{Partition, Position, Positions, Reject, Source, SourceBatch, SourceEvent};
+use crate::{Partition, Positions, Reject, Source, SourceBatch, SourceEvent};
 
 /// A rated generator hands out what is due this often, so that a high rate does not make tiny batches.
 const TICK: Duration = Duration::from_millis(10);
@@ -18,54 +19,6 @@ const TICK: Duration = Duration::from_millis(10);
 pub(super) enum Rows {
     Nexmark(NexmarkRows),
     Datagen(DatagenRows),
-}
-
-/// Rows `first`, `first + step`, … of a stream, `count` of them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Range {
-    pub first: u64,
-    pub step: u64,
-    pub count: usize,
-}
-
-impl Range {
-    pub(super) fn numbers(self) -> impl Iterator<Item = u64> {
-        (0..self.count as u64).map(move |at| self.first + at * self.step)
-    }
-}
-
-/// How much there is to make, how fast, and in how many parts.
-#[derive(Debug, Clone)]
-pub(super) struct Plan {
-    /// Rows of all splits together; `None`: no end.
-    pub total: Option<u64>,
-    /// Rows a second of all splits together; `None`: as fast as they are taken.
-    pub rate: Option<f64>,
-    /// Partitions; split `k` of `n` makes rows `k`, `k + n`, `k + 2n`, …
-    pub splits: u64,
-}
-
-impl Plan {
-    /// The positions of a source that starts at `base` (the time that "now" means in its options).
-    pub(super) fn start(&self, base: Micros) -> Positions {
-        (0..self.splits).map(|k| (Partition::from(k.to_string()), position(0, base))).collect()
-    }
-
-    fn rows_of(&self, split: u64) -> Option<u64> {
-        self.total.map(|total| total.saturating_sub(split).div_ceil(self.splits))
-    }
-}
-
-/// A position: rows made so far in this split, and the time at which the source began.
-fn position(made: u64, base: Micros) -> Position {
-    Position(format!("{made}@{base}"))
-}
-
-fn read_position(position: &Position) -> Result<(u64, Micros)> {
-    let parts = position.0.split_once('@');
-    parts
-        .and_then(|(made, base)| Some((made.parse().ok()?, base.parse().ok()?)))
-        .ok_or_else(|| Error::corrupt(format!("'{}' is no position of a generator", position.0)))
 }
 
 struct Split {
