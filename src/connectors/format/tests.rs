@@ -286,6 +286,28 @@ proptest! {
     }
 
     #[test]
+    fn csv_fields_come_back_whatever_is_in_them(rows in prop::collection::vec((any::<Option<i64>>(), any::<Option<String>>()), 1..8), crlf in any::<bool>()) {
+        let end = if crlf { "\r\n" } else { "\n" };
+        let quoted = |text: &String| format!("\"{}\"", text.replace('"', "\"\""));
+        let line = |(n, t): &(Option<i64>, Option<String>)| {
+            format!("{},{}{end}", n.map_or_else(String::new, |n| n.to_string()), t.as_ref().map_or_else(String::new, quoted))
+        };
+        let text: String = rows.iter().map(line).collect();
+        let fields = vec![Field::new("n", DataType::Int64, true), Field::new("t", DataType::Utf8, true)];
+        let mut decoder = Decoder::new(&definition(fields, Encoding::Csv)).expect("the types are known");
+        let mut rest = text.as_bytes();
+        while let Some(end) = decoder.record_end(rest) {
+            decoder.decode(&rest[..end], &[]).expect("a good record");
+            rest = &rest[end..];
+        }
+        prop_assert!(rest.is_empty());
+        let batch = decoder.finish().expect("columns are of one length");
+        let numbers: Vec<_> = batch.column(0).as_primitive::<Int64Type>().iter().collect();
+        let texts: Vec<_> = batch.column(1).as_string::<i32>().iter().map(|t| t.map(String::from)).collect();
+        prop_assert_eq!(numbers.into_iter().zip(texts).collect::<Vec<_>>(), rows);
+    }
+
+    #[test]
     fn damaged_records_leave_their_neighbours_whole(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
         let mut damaged = FULL.as_bytes().to_vec();
         let at = at.index(damaged.len());

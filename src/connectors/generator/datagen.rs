@@ -61,7 +61,6 @@ fn settings(definition: &SourceDefinition) -> Result<(Plan, DatagenRows)> {
     let makers = definition.schema.fields().iter().map(|f| Maker::new(f, options, seed, rate)).collect::<Result<Vec<_>>>()?;
     let total = number::<u64>(options, "rows.total")?;
     let total = makers.iter().filter_map(Maker::rows).chain(total).min();
-    let all: Vec<usize> = (0..makers.len()).collect();
     let rows = DatagenRows::new(definition, makers, (Chance::new(seed, "malformed"), malformed))?;
     Ok((Plan { total, rate, splits }, rows))
 }
