@@ -144,6 +144,7 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn is_a_map(steps in prop::collection::vec((any::<bool>(), 0u64..300), 1..1500)) {
             let mut table = WordTable::<2>::new(0);

@@ -277,7 +277,7 @@ impl Play {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_resident_table_is_a_map(kind in kinds(), steps in prop::collection::vec(step(), 1..80)) {
         let mut play = Play::new(kind, false);
@@ -286,7 +286,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_resident_table_is_a_map_on_disk(kind in kinds(), steps in prop::collection::vec(step(), 1..80)) {
         let mut play = Play::new(kind, true);

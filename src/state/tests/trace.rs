@@ -120,7 +120,7 @@ fn play(steps: Vec<Step>, on_disk: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_trace_is_a_map_of_weights(steps in prop::collection::vec(step(), 1..120)) {
         play(steps, false);
@@ -128,7 +128,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_trace_is_a_map_of_weights_on_disk(steps in prop::collection::vec(step(), 1..120)) {
         play(steps, true);
@@ -193,7 +193,7 @@ fn a_snapshot_outlives_the_merges_and_its_blocks_go_with_it() {
     let mut trace = Trace::open(base.store(), TableId::new(ObjectId(1), 0), schema(), &[0]).unwrap();
     let fill = |base: &mut Base, trace: &mut Trace, epochs: i64| {
         for epoch in 0..epochs {
-            let new: Vec<(Row, i64)> = (0..200).map(|k| ((Some(k), Some("x".repeat(40))), if epoch % 2 == 0 { 1 } else { -1 })).collect();
+            let new: Vec<(Row, i64)> = (0..200).map(|k| ((Some(k), Some("x".repeat(400))), if epoch % 2 == 0 { 1 } else { -1 })).collect();
             trace.insert(changes(&new)).unwrap();
             base.commit(|epoch, writes| trace.flush(epoch, writes).unwrap());
         }
