@@ -4,6 +4,7 @@
 //! family Blocks
 //!   object u32 | table u16 | run u64 | block u32        a block of a run (numbers big-endian, so that bytes sort like numbers)
 //!                                      0xFFFF_FFFF      the run's fences: the first row of each block and the last row of all
+//!                                      0xFFFF_FFFE      the filter of a large run
 //!   object u32 | table u16 | partition i64 | block u32  a block of a resident table's log (sign bit flipped, so that it sorts too)
 //!
 //! family Meta, all under "state/"
@@ -24,6 +25,9 @@ use crate::TableId;
 
 /// Number of the block that holds a run's fences.
 pub(crate) const FENCES: u32 = u32::MAX;
+
+/// Number of the block that holds a run's filter.
+pub(crate) const FILTER: u32 = u32::MAX - 1;
 
 pub(crate) const RUN_LIMIT: &[u8] = b"state/run_limit";
 

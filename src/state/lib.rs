@@ -4,6 +4,7 @@
 mod block;
 mod block_store;
 mod cache;
+mod filter;
 mod key_index;
 mod keys;
 mod log;

@@ -69,7 +69,7 @@ impl Log {
             return Ok(());
         }
         self.stored.flush(writes)?;
-        let mut run = BlockFiller::new(RunWriter::new(&self.store, self.table, &self.schema, None)?, &self.schema);
+        let mut run = BlockFiller::new(RunWriter::new(&self.store, self.table, &self.schema)?, &self.schema);
         for rows in std::mem::take(&mut self.fresh) {
             run.push(rows, writes)?;
         }
@@ -93,7 +93,7 @@ impl Log {
     fn join(&mut self, count: usize, writes: &mut Writes) -> Result<()> {
         let runs = self.roster.listed();
         let inputs: Vec<Arc<Run>> = runs[runs.len() - count..].to_vec();
-        let mut joined = BlockFiller::new(RunWriter::new(&self.store, self.table, &self.schema, None)?, &self.schema);
+        let mut joined = BlockFiller::new(RunWriter::new(&self.store, self.table, &self.schema)?, &self.schema);
         for run in &inputs {
             for number in 0..run.blocks() {
                 joined.push(run.block_once(number)?.changes().rows().clone(), writes)?;

@@ -7,6 +7,7 @@ use arrow::compute::interleave_record_batch;
 use headwater_types::{ChangeBatch, Error, Micros, Result, RowOrder};
 
 use crate::block::Block;
+use crate::filter::Filter;
 use crate::run::Run;
 
 /// Something sorted and net: a run, or a batch that is in memory only.
@@ -29,6 +30,17 @@ impl Sorted {
         match self {
             Sorted::Run(run) => run.entry().net,
             Sorted::Fresh(block) => block.changes().weights().map_or(block.len() as i64, |weights| weights.iter().sum()),
+        }
+    }
+
+    pub(crate) fn is_filtered(&self) -> bool {
+        matches!(self, Sorted::Run(run) if run.entry().filter)
+    }
+
+    pub(crate) fn filter(&self) -> Result<Option<&Filter>> {
+        match self {
+            Sorted::Run(run) => run.filter(),
+            Sorted::Fresh(_) => Ok(None),
         }
     }
 

@@ -120,6 +120,10 @@ impl<S: StateColumns> ResidentTable<S> {
     }
 
     fn replay(&mut self, partition: i64, number: u32, changes: &ChangeBatch) -> Result<()> {
+        let expected = self.entry(partition)?.log_blocks;
+        if number != expected {
+            return Err(Error::corrupt(format!("it follows block {expected}, which is missing")));
+        }
         let key_columns = self.key_schema.fields().len();
         let mut slots = Vec::new();
         let mut kept = changes.rows().clone();

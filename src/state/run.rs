@@ -2,14 +2,16 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use arrow::row::Rows;
 use headwater_types::{ChangeBatch, Error, Result, RowOrder};
 use serde::{Deserialize, Serialize};
 
 use crate::block::{Block, BlockEncoder, decode};
-use crate::keys::{FENCES, block_key};
+use crate::filter::{Filter, hash_rows, is_hashable};
+use crate::keys::{FENCES, FILTER, block_key};
+use crate::stack::Orders;
 use crate::store::RunHold;
 use crate::{Family, Store, TableId, Writes};
 
@@ -31,6 +33,9 @@ pub(crate) struct RunEntry {
     pub(crate) bytes: u64,
     /// Decoded bytes of the blocks.
     pub(crate) decoded: u64,
+    /// True if it has a filter.
+    #[serde(default)]
+    pub(crate) filter: bool,
 }
 
 impl RunEntry {
@@ -55,6 +60,7 @@ pub(crate) struct Run {
     schema: SchemaRef,
     entry: RunEntry,
     fences: OnceLock<Fences>,
+    filter: OnceLock<Filter>,
     /// The blocks of a small run, none of a large one.
     resident: Vec<OnceLock<Arc<Block>>>,
 }
@@ -66,7 +72,14 @@ impl Run {
 
     fn new(hold: RunHold, schema: SchemaRef, entry: RunEntry) -> Run {
         let kept = if entry.decoded as usize <= RESIDENT_BYTES_MAX { entry.blocks as usize } else { 0 };
-        Run { hold, schema, entry, fences: OnceLock::new(), resident: (0..kept).map(|_| OnceLock::new()).collect() }
+        Run {
+            hold,
+            schema,
+            entry,
+            fences: OnceLock::new(),
+            filter: OnceLock::new(),
+            resident: (0..kept).map(|_| OnceLock::new()).collect(),
+        }
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -85,7 +98,7 @@ impl Run {
     pub(crate) fn memory_bytes(&self) -> usize {
         let resident: usize = self.resident.iter().filter_map(OnceLock::get).map(|block| block.memory_bytes()).sum();
         let fences = self.fences.get().map_or(0, |f| f.rows.get_array_memory_size() + f.keys.size());
-        size_of::<Run>() + resident + fences
+        size_of::<Run>() + resident + fences + self.filter.get().map_or(0, Filter::bytes)
     }
 
     /// Block `number`, from memory if it is there.
@@ -136,6 +149,22 @@ impl Run {
         }
     }
 
+    /// The filter of a large run's keys.
+    pub(crate) fn filter(&self) -> Result<Option<&Filter>> {
+        if !self.entry.filter {
+            return Ok(None);
+        }
+        if let Some(filter) = self.filter.get() {
+            return Ok(Some(filter));
+        }
+        let (table, run) = (self.hold.table(), self.hold.run());
+        let place = || format!("filter of run {run} of table {} of object {}", table.number, table.object);
+        let bytes = self.hold.store().blocks().get(Family::Blocks, &block_key(table, run, FILTER))?;
+        let bytes = bytes.ok_or_else(|| Error::corrupt(format!("the {} is missing", place())))?;
+        let filter = Filter::decode(&bytes).map_err(|e| e.context(place()))?;
+        Ok(Some(self.filter.get_or_init(|| filter)))
+    }
+
     /// First row of each block and last row of all, of a sorted run.
     pub(crate) fn fences(&self, order: &RowOrder) -> Result<&Fences> {
         if let Some(fences) = self.fences.get() {
@@ -163,26 +192,43 @@ pub(crate) struct RunWriter {
     schema: SchemaRef,
     encoder: BlockEncoder,
     entry: RunEntry,
-    /// The order of a sorted run; none for logs.
-    order: Option<Arc<RowOrder>>,
+    /// The orders of a sorted run; none for logs.
+    orders: Option<Arc<Orders>>,
     /// First rows of the blocks so far, and the last row of the last one, of a sorted run.
     fences: Vec<RecordBatch>,
+    filter: Option<Filter>,
     /// The blocks, while the run may still be a small one.
     blocks: Vec<Arc<Block>>,
 }
 
 impl RunWriter {
-    /// A run with an order gets fences.
-    pub(crate) fn new(store: &Arc<Store>, table: TableId, schema: &SchemaRef, order: Option<&Arc<RowOrder>>) -> Result<RunWriter> {
+    /// A run in order of arrival.
+    pub(crate) fn new(store: &Arc<Store>, table: TableId, schema: &SchemaRef) -> Result<RunWriter> {
         Ok(RunWriter {
             hold: RunHold::new(store, table, store.next_run()?),
             schema: schema.clone(),
             encoder: BlockEncoder::new()?,
             entry: RunEntry::default(),
-            order: order.cloned(),
+            orders: None,
             fences: Vec::new(),
+            filter: None,
             blocks: Vec::new(),
         })
+    }
+
+    /// A sorted run of about `rows` rows of `bytes` decoded bytes: gets fences, and if it is large a filter.
+    pub(crate) fn sorted(
+        store: &Arc<Store>,
+        table: TableId,
+        schema: &SchemaRef,
+        orders: &Arc<Orders>,
+        (rows, bytes): (u64, u64),
+    ) -> Result<RunWriter> {
+        let key = orders.key.columns();
+        let is_filtered =
+            bytes as usize > RESIDENT_BYTES_MAX && !key.is_empty() && key.iter().all(|&c| is_hashable(schema.field(c).data_type()));
+        let filter = is_filtered.then(|| Filter::new(rows));
+        Ok(RunWriter { orders: Some(orders.clone()), filter, ..RunWriter::new(store, table, schema)? })
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -198,11 +244,16 @@ impl RunWriter {
         let number = self.entry.blocks;
         let bytes = self.encoder.encode(&changes)?;
         let block = Arc::new(Block::new(changes));
-        if self.order.is_some() {
+        if let Some(orders) = &self.orders {
             let ends = ends(&block)?;
             self.fences.truncate(number as usize);
             self.fences.push(ends.slice(0, 1));
             self.fences.push(ends.slice(1, 1));
+            if let Some(filter) = &mut self.filter {
+                let rows = block.changes().rows();
+                let key: Vec<ArrayRef> = orders.key.columns().iter().map(|&c| rows.column(c).clone()).collect();
+                hash_rows(&key).into_iter().for_each(|hash| filter.insert(hash));
+            }
         }
         self.entry.rows += block.len() as u64;
         self.entry.net += block.changes().weights().map_or(block.len() as i64, |w| w.iter().sum());
@@ -228,16 +279,25 @@ impl RunWriter {
         if self.entry.blocks == 0 {
             return Ok(None);
         }
-        let fences = match &self.order {
-            Some(order) => Some(self.write_fences(order.clone(), writes)?),
+        let fences = match &self.orders {
+            Some(orders) => Some(self.write_fences(orders.rows.clone(), writes)?),
             None => None,
         };
+        // Rows may have cancelled out in a merge: a small run is in memory anyway.
+        let filter = self.filter.take().filter(|_| self.entry.decoded as usize > RESIDENT_BYTES_MAX);
+        if let Some(filter) = &filter {
+            writes.put(Family::Blocks, block_key(self.hold.table(), self.hold.run(), FILTER), filter.encode());
+            self.entry.filter = true;
+        }
         let run = Run::new(self.hold, self.schema, self.entry);
         for (slot, block) in run.resident.iter().zip(self.blocks) {
             slot.get_or_init(|| block);
         }
         if let Some(fences) = fences {
             run.fences.get_or_init(|| fences);
+        }
+        if let Some(filter) = filter {
+            run.filter.get_or_init(|| filter);
         }
         Ok(Some(Arc::new(run)))
     }

@@ -109,7 +109,7 @@ impl Spine {
         let (rows, bytes) = inputs.iter().fold((0, 0), |(r, b), run| (r + run.entry().rows, b + run.entry().decoded));
         let granted = if rows <= ROWS_AT_ONCE { rows } else { 0 };
         let merge = Merge::new(&stack.orders.rows, inputs.iter().cloned().map(Sorted::Run), stack.floor);
-        let output = RunWriter::new(&self.store, self.table, &stack.schema, Some(&stack.orders.rows))?;
+        let output = RunWriter::sorted(&self.store, self.table, &stack.schema, &stack.orders, (rows, bytes))?;
         self.merging.push(Merging { inputs, merge, output, block_rows: block_rows(rows, bytes), granted });
         Ok(())
     }

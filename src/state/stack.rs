@@ -10,6 +10,7 @@ use arrow::row::Rows;
 use headwater_types::{ChangeBatch, Error, Result, RowOrder};
 
 use crate::block::Block;
+use crate::filter::{hash_rows, is_hashable};
 use crate::merge::{Floor, Merge, Sorted, lower_bound};
 use crate::trace::{End, Matches};
 
@@ -63,8 +64,8 @@ impl Stack {
 
     /// The rows of each of `keys`.
     pub(crate) fn lookup(&self, keys: &[ArrayRef]) -> Result<Matches> {
-        let keys = self.key_bytes(keys)?;
-        let mut hits = self.search(&keys, Width::Key)?;
+        let probe = Probe { bytes: self.key_bytes(keys)?, hashes: self.hashes(keys), width: Width::Key };
+        let mut hits = self.search(&probe)?;
         hits.rows.sort_by_key(|&(key, _, _)| key);
         self.collect(&hits)
     }
@@ -80,6 +81,11 @@ impl Stack {
             return Err(Error::unsupported("a lookup in a relation without a key"));
         }
         self.orders.key.convert(keys)
+    }
+
+    fn hashes(&self, keys: &[ArrayRef]) -> Option<Vec<u64>> {
+        let is_useful = !keys.is_empty() && self.parts.iter().any(Sorted::is_filtered);
+        (is_useful && keys.iter().all(|key| is_hashable(key.data_type()))).then(|| hash_rows(keys))
     }
 
     fn collect(&self, hits: &Hits) -> Result<Matches> {
@@ -102,22 +108,27 @@ impl Stack {
     }
 
     /// All rows whose key, or which as a whole, are one of `keys`, part by part.
-    fn search(&self, keys: &Rows, width: Width) -> Result<Hits> {
+    fn search(&self, probe: &Probe) -> Result<Hits> {
+        let keys = &probe.bytes;
         let mut sorted: Vec<u32> = (0..keys.num_rows() as u32).collect();
         sorted.sort_unstable_by(|&a, &b| keys.row(a as usize).cmp(&keys.row(b as usize)));
         let mut hits = Hits::default();
         for part in &self.parts {
-            self.search_part(part, (keys, width), &sorted, &mut hits)?;
+            self.search_part(part, probe, &sorted, &mut hits)?;
         }
         Ok(hits)
     }
 
     /// Keys ascend, and so do the places where they are found: each search starts at the last place.
-    fn search_part(&self, part: &Sorted, (keys, width): (&Rows, Width), sorted: &[u32], hits: &mut Hits) -> Result<()> {
+    fn search_part(&self, part: &Sorted, probe: &Probe, sorted: &[u32], hits: &mut Hits) -> Result<()> {
+        let filter = part.filter()?.zip(probe.hashes.as_ref());
         let mut place = Place { block: 0, row: 0 };
         let mut open: Option<(u32, Arc<Block>)> = None;
         for &key in sorted {
-            let bytes = keys.row(key as usize).data();
+            if filter.is_some_and(|(filter, hashes)| !filter.may_contain(hashes[key as usize])) {
+                continue;
+            }
+            let bytes = probe.bytes.row(key as usize).data();
             let Some(first) = first_block(part, &self.orders.rows, place.block, bytes)? else { continue };
             if first != place.block {
                 place = Place { block: first, row: 0 };
@@ -129,7 +140,7 @@ impl Stack {
                     Some((at, block)) if *at == number => block.clone(),
                     _ => part.block(number)?,
                 };
-                let rows = match width {
+                let rows = match probe.width {
                     Width::Key => block.short_keys(&self.orders.key)?,
                     Width::Row => block.keys(&self.orders.rows)?,
                 };
@@ -157,8 +168,9 @@ impl Stack {
 
     /// The net weight of each of `rows`.
     pub(crate) fn weights_of(&self, rows: &RecordBatch) -> Result<Vec<i64>> {
-        let keys = self.orders.rows.rows(rows)?;
-        let hits = self.search(&keys, Width::Row)?;
+        let keys: Vec<ArrayRef> = self.orders.key.columns().iter().map(|&c| rows.column(c).clone()).collect();
+        let probe = Probe { bytes: self.orders.rows.rows(rows)?, hashes: self.hashes(&keys), width: Width::Row };
+        let hits = self.search(&probe)?;
         let mut weights = vec![0; rows.num_rows()];
         for &(key, block, row) in &hits.rows {
             weights[key as usize] += hits.blocks[block as usize].changes().weight(row as usize);
@@ -173,11 +185,13 @@ impl Stack {
 
     /// For each key the least or greatest row with positive net weight.
     pub(crate) fn edge(&self, keys: &[ArrayRef], end: End) -> Result<(Vec<Option<u32>>, RecordBatch)> {
+        let hashes = self.hashes(keys);
         let keys = self.key_bytes(keys)?;
         let mut found = Hits::default();
         let mut indices = Vec::with_capacity(keys.num_rows());
         for key in 0..keys.num_rows() {
-            match self.edge_of(keys.row(key).data(), end)? {
+            let hash = hashes.as_ref().map(|hashes| hashes[key]);
+            match self.edge_of(keys.row(key).data(), hash, end)? {
                 Some((block, row)) => {
                     let at = found.add_block(&block);
                     indices.push(Some(found.rows.len() as u32));
@@ -199,10 +213,13 @@ impl Stack {
     }
 
     /// Steps through the rows of one key, from its end inwards, over all parts at once, until one's weights add up to more than nothing.
-    fn edge_of(&self, key: &[u8], end: End) -> Result<Option<(Arc<Block>, usize)>> {
+    fn edge_of(&self, key: &[u8], hash: Option<u64>, end: End) -> Result<Option<(Arc<Block>, usize)>> {
         let order = &self.orders.rows;
         let mut seekers = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
+            if part.filter()?.zip(hash).is_some_and(|(filter, hash)| !filter.may_contain(hash)) {
+                continue;
+            }
             seekers.extend(Seeker::new(part, order, key, end)?);
         }
         loop {
@@ -247,7 +264,13 @@ impl Stack {
     }
 }
 
-/// What is searched for.
+/// What is searched for: order bytes, and if the key's types allow it hashes of the keys.
+struct Probe {
+    bytes: Rows,
+    hashes: Option<Vec<u64>>,
+    width: Width,
+}
+
 #[derive(Clone, Copy)]
 enum Width {
     Key,

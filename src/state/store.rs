@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::block::Block;
 use crate::cache::{BlockCache, BlockId};
-use crate::keys::{FENCES, Meta, RUN_LIMIT, block_key, table_bytes};
+use crate::keys::{FENCES, FILTER, Meta, RUN_LIMIT, block_key, table_bytes};
 use crate::run::RunEntry;
 use crate::schema::TableKind;
 use crate::{BlockStore, Family, Writes};
@@ -297,7 +297,7 @@ impl Drop for RunHold {
 }
 
 fn delete_run(table: TableId, run: u64, blocks: u32, writes: &mut Writes) {
-    for block in (0..blocks).chain([FENCES]) {
+    for block in (0..blocks).chain([FENCES, FILTER]) {
         writes.delete(Family::Blocks, block_key(table, run, block));
     }
     writes.delete(Family::Meta, Meta::Doomed.numbered(table, run));

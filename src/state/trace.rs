@@ -222,9 +222,9 @@ impl Trace {
             return Ok(0);
         }
         self.stored.flush(writes)?;
-        let mut run = RunWriter::new(&self.store, self.table, schema, Some(&orders.rows))?;
-        let rows = net.len() as u64;
-        let rows_max = block_rows(rows, Block::new(net.clone()).bytes() as u64);
+        let (rows, bytes) = (net.len() as u64, Block::new(net.clone()).bytes() as u64);
+        let mut run = RunWriter::sorted(&self.store, self.table, schema, orders, (rows, bytes))?;
+        let rows_max = block_rows(rows, bytes);
         for at in (0..net.len()).step_by(rows_max) {
             run.push(compact(&net, at, rows_max.min(net.len() - at))?, writes)?;
         }
