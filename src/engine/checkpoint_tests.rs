@@ -29,6 +29,7 @@ async fn a_closed_database_is_restored_elsewhere_and_the_old_directory_refused()
     database.session().execute("CHECKPOINT").await.unwrap();
     insert(&database, 2).await;
     database.close().await.unwrap();
+    drop(database);
 
     let elsewhere = second.path().join("data");
     let restored = Database::open(options(&elsewhere, store.path())).await.unwrap();
@@ -36,6 +37,7 @@ async fn a_closed_database_is_restored_elsewhere_and_the_old_directory_refused()
     assert_eq!(restored.session().query("SELECT m FROM v").await.unwrap()[0].num_rows(), 1);
     insert(&restored, 3).await;
     restored.close().await.unwrap();
+    drop(restored);
 
     let error = Database::open(options(first.path(), store.path())).await.map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced);
