@@ -1,6 +1,6 @@
 //! PostgreSQL's types in expressions: casts, what may be assigned to a column, literals that take the type of what they are compared with.
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result as PlanResult};
 use datafusion::config::ConfigOptions;
@@ -9,6 +9,7 @@ use datafusion::logical_expr::expr::{Cast, InList};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
 use headwater_catalog::Column;
 use headwater_types::{Error, Result};
 
@@ -36,21 +37,29 @@ impl FunctionRewrite for PostgresTypes {
     }
 }
 
-/// Gives a text literal the type of the UUID or bytes it is compared with while the statement is planned: DataFusion would refuse the comparison before
-/// [`PostgresTypes`] sees it.
+/// What must be settled while the statement is planned, since it changes types or DataFusion would refuse it before [`PostgresTypes`] sees it: a text
+/// literal takes the type of the UUID or bytes it is compared with; a date and an interval make a timestamp, two dates a number of days.
 #[derive(Debug)]
 pub(crate) struct LiteralTypes;
 
 impl ExprPlanner for LiteralTypes {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> PlanResult<PlannerResult<RawBinaryExpr>> {
         let is_bytes = |t: &DataType| matches!(t, DataType::FixedSizeBinary(16) | DataType::Binary);
+        let is_interval = |t: &DataType| matches!(t, DataType::Interval(_));
         let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else {
             return Ok(PlannerResult::Original(expr));
         };
         let RawBinaryExpr { op, left: l, right: r } = expr;
+        let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let adds = matches!(op, BinaryOperator::Plus | BinaryOperator::Minus);
         let (l, r) = match (is_text_literal(&l), is_text_literal(&r)) {
             (false, true) if is_bytes(&left) => (l, converted(r, &right, &left)),
             (true, false) if is_bytes(&right) => (converted(l, &left, &right), r),
+            _ if adds && left == DataType::Date32 && is_interval(&right) => (converted(l, &left, &timestamp), r),
+            _ if adds && right == DataType::Date32 && is_interval(&left) => (l, converted(r, &right, &timestamp)),
+            _ if op == BinaryOperator::Minus && left == DataType::Date32 && right == DataType::Date32 => {
+                (converted(l, &left, &DataType::Int32), converted(r, &right, &DataType::Int32))
+            }
             _ => (l, r),
         };
         Ok(PlannerResult::Original(RawBinaryExpr { op, left: l, right: r }))
@@ -216,7 +225,7 @@ fn is_untyped(plan: &LogicalPlan, at: usize) -> bool {
     };
     match plan {
         LogicalPlan::Values(values) => values.values.iter().all(|row| untyped(&row[at])),
-        LogicalPlan::Projection(projection) => match projection.expr[at].clone().unalias() {
+        LogicalPlan::Projection(projection) => match without_cast(projection.expr[at].clone().unalias()) {
             Expr::Column(column) => {
                 projection.input.schema().maybe_index_of_column(&column).is_some_and(|inside| is_untyped(&projection.input, inside))
             }
@@ -226,6 +235,14 @@ fn is_untyped(plan: &LogicalPlan, at: usize) -> bool {
         LogicalPlan::Limit(limit) => is_untyped(&limit.input, at),
         LogicalPlan::Sort(sort) => is_untyped(&sort.input, at),
         _ => false,
+    }
+}
+
+/// A column whose type is none of ours is cast above its plan, an untyped NULL to text among them.
+fn without_cast(expr: Expr) -> Expr {
+    match expr {
+        Expr::Cast(cast) if matches!(*cast.expr, Expr::Column(_)) => *cast.expr,
+        other => other,
     }
 }
 

@@ -59,8 +59,23 @@ impl VisitorMut for Rewriter<'_> {
 /// A number that PostgreSQL reads as `integer`, which DataFusion reads as bigint, gets a cast.
 fn as_integer(expr: &Expr) -> Option<Expr> {
     let Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) = expr else { return None };
-    text.parse::<i32>().ok()?;
+    if text.parse::<i32>().is_err() {
+        return as_double(text);
+    }
     Some(Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr.clone()), data_type: DataType::Int(None), array: false, format: None })
+}
+
+/// A number with so great an exponent that no numeric of ours holds it, as double precision.
+fn as_double(text: &str) -> Option<Expr> {
+    let (digits, exponent) = text.split_once(['e', 'E'])?;
+    let digits = digits.bytes().filter(u8::is_ascii_digit).count();
+    let exponent = exponent.parse::<i64>().ok()?.unsigned_abs();
+    if digits as u64 + exponent <= 38 {
+        return None;
+    }
+    let value = Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text.to_owned()), span: Span::empty() });
+    let double = DataType::DoublePrecision;
+    Some(Expr::Cast { kind: CastKind::Cast, expr: Box::new(value), data_type: double, array: false, format: None })
 }
 
 /// Takes back what [`as_integer`] did.

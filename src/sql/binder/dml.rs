@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column as PlanColumn, DFSchema, ScalarValue, TableReference};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::sqlparser::ast::{
-    Assignment, AssignmentTarget, ConflictTarget, Expr as SqlExpr, FromTable, Ident, Insert as SqlInsert, ObjectName, ObjectNamePart,
-    OnConflictAction, OnInsert, Query, Select, SelectItem, SetExpr, Spanned, Statement as Sql, TableFactor, TableObject, TableWithJoins,
-    Value, ValueWithSpan,
+    Assignment, AssignmentTarget, CastKind, ConflictTarget, DataType as SqlType, Expr as SqlExpr, FromTable, Ident, Insert as SqlInsert,
+    ObjectName, ObjectNamePart, OnConflictAction, OnInsert, Query, Select, SelectItem, SetExpr, Spanned, Statement as Sql, TableFactor,
+    TableObject, TableWithJoins, UnaryOperator, Value, ValueWithSpan,
 };
 use headwater_catalog::{Column, Object, ObjectKind, Part, TableSpec};
 use headwater_types::{Error, Result};
@@ -113,6 +114,7 @@ fn insert_source(context: &Context<'_>, insert: &SqlInsert, table: &Object, colu
             for row in &mut values.rows {
                 let given: Vec<&Column> = columns.iter().map(|&c| &table.columns[c]).collect();
                 put_defaults(&mut row.content, &given)?;
+                type_literals(&mut row.content, &given)?;
             }
             values_parameters(values.rows.iter().map(|r| r.content.as_slice()), table, columns)
         }
@@ -130,11 +132,7 @@ fn insert_source(context: &Context<'_>, insert: &SqlInsert, table: &Object, colu
 }
 
 /// Types of `$1` … that stand alone in VALUES: those of their columns.
-fn values_parameters<'r>(
-    rows: impl Iterator<Item = &'r [SqlExpr]>,
-    table: &Object,
-    columns: &[usize],
-) -> Vec<(usize, datafusion::arrow::datatypes::DataType)> {
+fn values_parameters<'r>(rows: impl Iterator<Item = &'r [SqlExpr]>, table: &Object, columns: &[usize]) -> Vec<(usize, DataType)> {
     let mut found = Vec::new();
     for row in rows {
         for (value, &column) in row.iter().zip(columns) {
@@ -159,6 +157,37 @@ fn put_defaults(row: &mut [SqlExpr], columns: &[&Column]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A literal takes the type of its own column, whatever stands in the other rows.
+fn type_literals(row: &mut [SqlExpr], columns: &[&Column]) -> Result<()> {
+    for (value, column) in row.iter_mut().zip(columns) {
+        let plain: &SqlExpr = match &*value {
+            SqlExpr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => expr,
+            expr => expr,
+        };
+        let takes = match plain {
+            SqlExpr::Value(ValueWithSpan { value: Value::SingleQuotedString(_) | Value::Null, .. }) => column.data_type != DataType::Utf8,
+            SqlExpr::Value(ValueWithSpan { value: Value::Number(..), .. }) => column.data_type.is_numeric(),
+            _ => false,
+        };
+        if takes {
+            let data_type = sql_type(column)?;
+            *value = SqlExpr::Cast { kind: CastKind::Cast, expr: Box::new(value.clone()), data_type, array: false, format: None };
+        }
+    }
+    Ok(())
+}
+
+/// The type of a column as it is written in SQL.
+fn sql_type(column: &Column) -> Result<SqlType> {
+    let name = crate::types::sql_name(&column.field());
+    if let SetExpr::Values(values) = parsed_query(&format!("VALUES (CAST(NULL AS {name}))"))?.body.as_ref() {
+        if let Some(SqlExpr::Cast { data_type, .. }) = values.rows.first().and_then(|row| row.content.first()) {
+            return Ok(data_type.clone());
+        }
+    }
+    Err(Error::bug(format!("{name} is no type")))
 }
 
 /// The DEFAULT of a column as an expression; NULL where it has none.

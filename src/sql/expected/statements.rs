@@ -150,6 +150,15 @@ fn changes_of_a_table_are_queries() {
     assert_eq!(columns(&insert.input), ["id", "a", "b", "s"]);
     assert_eq!(insert.returning.as_ref().expect("returns").schema.fields().len(), 2);
     assert!(matches!(insert.on_conflict, crate::OnConflict::Update { row, filter: Some(_) } if row.len() == 4));
+    for sql in [
+        "INSERT INTO t VALUES (1, NULL, NULL, NULL)",
+        "INSERT INTO t (id, a) SELECT 1, NULL",
+        "UPDATE t SET a = NULL",
+        "INSERT INTO u VALUES (1, -2, 'NaN'), ('3', 4, 0.5), (5, NULL, 1e1)",
+        "INSERT INTO events VALUES (1, 2, '2025-01-01'), (3, 4, TIMESTAMP '2025-01-02')",
+    ] {
+        world.bind(sql).unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    }
     let Ok(Bound::Update(update)) = world.bind("UPDATE t AS x SET a = x.a + 1, s = DEFAULT WHERE id IN (SELECT t_id FROM u) RETURNING *")
     else {
         panic!("no update")

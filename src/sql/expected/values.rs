@@ -47,7 +47,8 @@ fn values() {
             "true | 2025-01-02 | 2025-01-02 03:04:05",
         ),
         ("SELECT 100000::DOUBLE PRECISION::VARCHAR, 1e20::DOUBLE PRECISION::TEXT, (0.1::REAL)::TEXT", "100000 | 1e+20 | 0.1"),
-        ("SELECT 0.1 + 0.2", "0.3"),
+        ("SELECT 0.1 + 0.2, 1e300, 1e2", "0.3 | 1e300 | 100"),
+        ("SELECT DATE '2024-02-29' + INTERVAL '1 day', DATE '2024-03-01' - DATE '2024-02-01'", "2024-03-01T00:00:00 | 29"),
         ("SELECT 'NaN'::DOUBLE PRECISION::TEXT, 'Infinity'::DOUBLE PRECISION::TEXT, '-Infinity'::REAL::TEXT", "NaN | Infinity | -Infinity"),
         ("SELECT (INTERVAL '14 months')::TEXT, (INTERVAL '90 minutes')::TEXT", "1 year 2 mons | 01:30:00"),
         (

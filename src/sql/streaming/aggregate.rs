@@ -13,6 +13,7 @@ use headwater_types::{Error, Result};
 
 use super::lower::{Fact, Lowered, Lowering};
 use super::refusal::Refusal;
+use super::rows;
 
 pub(super) fn aggregate(lowering: &mut Lowering<'_>, node: &AggregateNode, emit: bool) -> Result<Lowered> {
     if let Some(columns) = with_group_columns(node).map_err(|e| lowering.error(e))? {
@@ -90,6 +91,9 @@ fn add(lowering: &mut Lowering<'_>, (written, node): Written<'_>, input: Lowered
     let groups = node.group_expr.iter().map(index).collect::<Result<Vec<_>>>()?;
     let calls = node.aggr_expr.iter().map(|expr| call(lowering, expr, node, &input.schema)).collect::<Result<Vec<_>>>()?;
     let closing = closing(&groups, &input);
+    // `$late` has the columns of the node that the refusing one reads.
+    let needs_node = closing.key.is_some() && matches!(input.input, Input::Relation(_));
+    let input = if needs_node { rows::keep_all(lowering, input)? } else { input };
     if emit && closing.key.is_none() {
         return Err(no_watermark(&groups, &input));
     }
