@@ -353,7 +353,12 @@ impl Column {
     /// # Errors
     /// The column takes neither, or the number is out of its range.
     pub(crate) fn push_integer(&mut self, value: i64) -> Result<(), String> {
-        self.push_text(value.to_string().as_bytes())
+        match &mut self.values {
+            Values::Int64(values) => values.push(value),
+            _ => return self.push_text(value.to_string().as_bytes()),
+        }
+        self.count();
+        Ok(())
     }
 
     /// The items appended to a list column since its last value become its next value.

@@ -46,6 +46,16 @@ impl Chance {
     }
 }
 
+/// Appends `length` lower-case letters that follow from `bits`.
+pub(crate) fn write_letters(mut bits: u64, length: usize, out: &mut Vec<u8>) {
+    let end = out.len() + length;
+    while out.len() < end {
+        bits = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(23);
+        out.extend_from_slice(&bits.to_le_bytes().map(|byte| b'a' + ((u16::from(byte) * 26) >> 8) as u8));
+    }
+    out.truncate(end);
+}
+
 /// The finalizer of SplitMix64 (Steele, Lea, Flood 2014).
 #[inline]
 fn mix(value: u64) -> u64 {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryBuilder, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array,
-    Int16Array, Int32Array, Int64Array, StringBuilder, Time64MicrosecondArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array,
+    Int32Array, Int64Array, StringArray, StringBuilder, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use headwater_types::{Error, Micros, Result};
 
-use super::chance::Chance;
+use super::chance::{Chance, write_letters};
 use crate::Options;
 use crate::format::{duration_micros, timestamp, type_name};
 use crate::options::{fraction, number};
@@ -129,6 +129,14 @@ impl ColumnOptions<'_> {
         }
     }
 
+    /// As [`Self::only`], for types that have no sequences.
+    fn only_random(&self, allowed: &[&str]) -> Result<()> {
+        if self.is_sequence()? {
+            return Err(Error::unsupported(format!("{} = 'sequence' of type {}", self.name("kind"), type_name(self.field))));
+        }
+        self.only(allowed)
+    }
+
     /// Refuses options that the column's type or kind does not have.
     fn only(&self, allowed: &[&str]) -> Result<()> {
         let general = ["kind", "seed", "null.fraction"];
@@ -180,18 +188,15 @@ impl Maker {
 impl Values {
     fn new(options: &ColumnOptions<'_>, rate: Option<f64>) -> Result<Self> {
         match options.field.data_type() {
-            DataType::Boolean => options.only(&[]).map(|()| Values::Boolean),
+            DataType::Boolean => options.only_random(&[]).map(|()| Values::Boolean),
             DataType::Int16 => Self::integers(options, i64::from(i16::MIN), i64::from(i16::MAX)),
             DataType::Int32 => Self::integers(options, i64::from(i32::MIN), i64::from(i32::MAX)),
             DataType::Int64 => Self::integers(options, i64::MIN, i64::MAX),
-            DataType::Decimal128(_, scale) if (0..=9).contains(scale) => {
-                options.only(&["min", "max"])?;
-                let one = 10i64.pow(u32::from(scale.unsigned_abs()));
-                let bound = |name, default: i64| Ok::<_, Error>(options.number::<i64>(name)?.unwrap_or(default).saturating_mul(one));
-                ordered(options, bound("min", 0)?, bound("max", 1_000)?).map(|(min, max)| Values::Integers { min, max })
+            DataType::Decimal128(precision, scale) if (0..=9).contains(scale) => {
+                Self::decimals(options, u32::from(*precision), u32::from(scale.unsigned_abs()))
             }
             DataType::Float32 | DataType::Float64 => {
-                options.only(&["min", "max"])?;
+                options.only_random(&["min", "max"])?;
                 let (min, max) = (options.number::<f64>("min")?.unwrap_or(0.0), options.number::<f64>("max")?.unwrap_or(1.0));
                 match min <= max && (max - min).is_finite() {
                     true => Ok(Values::Doubles { min, max }),
@@ -204,8 +209,8 @@ impl Values {
             }
             DataType::Utf8 if options.field.metadata().is_empty() => Self::letters(options),
             DataType::Binary => Self::letters(options),
-            DataType::FixedSizeBinary(16) => options.only(&[]).map(|()| Values::Uuid),
-            DataType::Time64(TimeUnit::Microsecond) => options.only(&[]).map(|()| Values::Integers { min: 0, max: DAY - 1 }),
+            DataType::FixedSizeBinary(16) => options.only_random(&[]).map(|()| Values::Uuid),
+            DataType::Time64(TimeUnit::Microsecond) => options.only_random(&[]).map(|()| Values::Integers { min: 0, max: DAY - 1 }),
             DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _) => Times::new(options, rate).map(Values::Times),
             _ => {
                 let message = format!("column \"{}\": connector 'datagen' makes no {}", options.field.name(), type_name(options.field));
@@ -236,8 +241,20 @@ impl Values {
         Ok(Values::Sequence { start, step, rows: options.text("end").is_some().then_some(rows) })
     }
 
+    /// Decimals count their last place; `min` and `max` are whole numbers.
+    fn decimals(options: &ColumnOptions<'_>, precision: u32, scale: u32) -> Result<Self> {
+        options.only_random(&["min", "max"])?;
+        let (one, most) = (10i64.pow(scale), 10i64.checked_pow(precision).map_or(i64::MAX, |above| above - 1));
+        let within = |name: &str, default: i64| match options.number::<i64>(name)?.map(|n| n.checked_mul(one)) {
+            None => Ok(default.min(most)),
+            Some(Some(value)) if (-most..=most).contains(&value) => Ok(value),
+            Some(_) => Err(Error::invalid(format!("{} is out of the column's range", options.name(name)))),
+        };
+        ordered(options, within("min", 0)?, within("max", 1_000 * one)?).map(|(min, max)| Values::Integers { min, max })
+    }
+
     fn letters(options: &ColumnOptions<'_>) -> Result<Self> {
-        options.only(&["length"])?;
+        options.only_random(&["length"])?;
         match options.number::<usize>("length")?.unwrap_or(10) {
             length @ 0..=65_536 => Ok(Values::Letters { length }),
             length => Err(Error::invalid(format!("{} = '{length}' is above 65536", options.name("length")))),
@@ -258,7 +275,7 @@ impl Values {
                 integers(data_type, numbers.iter().map(value))?
             }
             Values::Doubles { min, max } => doubles(data_type, numbers.iter().map(|n| min + chance.unit(*n) * (max - min))),
-            Values::Letters { length } => letters(data_type, *length, chance, numbers),
+            Values::Letters { length } => letters(data_type, *length, chance, numbers)?,
             Values::Digits { start } => {
                 let mut builder = StringBuilder::with_capacity(numbers.len(), numbers.len() * 8);
                 numbers.iter().for_each(|n| builder.append_value(start.wrapping_add_unsigned(*n).to_string()));
@@ -305,21 +322,16 @@ fn doubles(data_type: &DataType, values: impl Iterator<Item = f64>) -> ArrayRef 
     }
 }
 
-fn letters(data_type: &DataType, length: usize, chance: Chance, numbers: &[u64]) -> ArrayRef {
-    let letter = |row: u64, at: usize| b'a' + chance.stream(at as u64).below(row, 26) as u8;
-    let mut value = vec![0; length];
-    let mut fill = |row: u64| -> Vec<u8> {
-        value.iter_mut().enumerate().for_each(|(at, byte)| *byte = letter(row, at));
-        value.clone()
-    };
-    if matches!(data_type, DataType::Binary) {
-        let mut builder = BinaryBuilder::with_capacity(numbers.len(), numbers.len() * length);
-        numbers.iter().for_each(|n| builder.append_value(fill(*n)));
-        return Arc::new(builder.finish());
-    }
-    let mut builder = StringBuilder::with_capacity(numbers.len(), numbers.len() * length);
-    numbers.iter().for_each(|n| builder.append_value(String::from_utf8_lossy(&fill(*n))));
-    Arc::new(builder.finish())
+/// Texts or byte strings of `length` letters each.
+fn letters(data_type: &DataType, length: usize, chance: Chance, numbers: &[u64]) -> Result<ArrayRef> {
+    let mut text = Vec::with_capacity(numbers.len() * (length + 8));
+    numbers.iter().for_each(|n| write_letters(chance.bits(*n), length, &mut text));
+    let offsets = OffsetBuffer::<i32>::from_lengths(numbers.iter().map(|_| length));
+    let text = Buffer::from_vec(text);
+    Ok(match data_type {
+        DataType::Binary => Arc::new(BinaryArray::try_new(offsets, text, None)?),
+        _ => Arc::new(StringArray::try_new(offsets, text, None)?),
+    })
 }
 
 impl Times {

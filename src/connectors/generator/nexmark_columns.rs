@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray}
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use headwater_types::{Error, Micros, Result};
 
-use super::chance::Chance;
+use super::chance::{Chance, write_letters};
 
 /// Of every 50 events the first is a person, the next three are auctions, the others bids.
 pub(super) const EVENTS: u64 = 50;
@@ -109,14 +109,9 @@ impl Columns {
     fn extra(&self, name: &str, events: &[u64], length_max: u64) -> Result<ArrayRef> {
         let chance = self.chance(name);
         texts(events, usize::try_from(length_max).unwrap_or(0), |out, event| {
-            let mut bits = chance.bits(event);
+            let bits = chance.bits(event);
             // How long is said by the upper half of the bits, the letters follow from all of them.
-            let length = out.len() + (((bits >> 32) * length_max) >> 32) as usize;
-            while out.len() < length {
-                bits = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(23);
-                out.extend_from_slice(&bits.to_le_bytes().map(|byte| b'a' + ((u16::from(byte) * 26) >> 8) as u8));
-            }
-            out.truncate(length);
+            write_letters(bits, (((bits >> 32) * length_max) >> 32) as usize, out);
         })
     }
 

@@ -242,6 +242,67 @@ fn wrong_options_are_named() {
     assert!(error.message().contains("BIGINT"));
 }
 
+#[test]
+fn every_type_is_made_within_its_range() {
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    let fields = vec![
+        Field::new("small", DataType::Int16, true),
+        Field::new("int", DataType::Int32, true),
+        Field::new("real", DataType::Float32, true),
+        Field::new("price", DataType::Decimal128(3, 2), true),
+        Field::new("yes", DataType::Boolean, true),
+        Field::new("bytes", DataType::Binary, true),
+        Field::new("id", DataType::FixedSizeBinary(16), true),
+        Field::new("day", DataType::Date32, true),
+        Field::new("clock", DataType::Time64(TimeUnit::Microsecond), true),
+        text("name"),
+        text("serial"),
+    ];
+    let options = [
+        ("rows.total", "1000"),
+        ("datagen.rows.per.second", "0"),
+        ("fields.small.min", "-32768"),
+        ("fields.small.max", "32767"),
+        ("fields.real.min", "-1.5"),
+        ("fields.real.max", "2.5"),
+        ("fields.name.length", "13"),
+        ("fields.serial.kind", "sequence"),
+        ("fields.serial.start", "5"),
+        ("fields.yes.null.fraction", "0.5"),
+        ("fields.day.basetime", "2026-01-10"),
+        ("fields.day.max_past", "3 days"),
+    ];
+    let made = definition(fields, &options);
+    let rows = read(&Datagen, &made, &Positions::new()).expect("readable").rows;
+    let encoder = crate::format::JsonEncoder::new(&made.schema, &(0..11).collect::<Vec<_>>()).expect("known types");
+    let json = encoder.rows(&rows).expect("one schema");
+    let mut nulls = 0;
+    for row in 0..1000 {
+        let mut line = Vec::new();
+        json.write(row, &mut line);
+        let row_of: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
+        let price: f64 = row_of["price"].as_str().expect("text").parse().expect("a number");
+        assert!((0.0..=9.99).contains(&price), "{price}");
+        assert!((-1.5..=2.5).contains(&row_of["real"].as_f64().expect("a number")));
+        assert_eq!(row_of["name"].as_str().map(str::len), Some(13));
+        assert_eq!(row_of["serial"].as_str(), Some((row + 5).to_string().as_str()));
+        assert!((0..=1000).contains(&row_of["int"].as_i64().expect("a number")));
+        let day = row_of["day"].as_str().expect("a date");
+        assert!(("2026-01-07".."2026-01-11").contains(&day), "{day}");
+        nulls += u32::from(row_of["yes"].is_null());
+    }
+    assert!((350..650).contains(&nulls));
+    let refused = |name: &str, value: &str| {
+        let mut bad = made.clone();
+        bad.options.insert(String::from(name), String::from(value));
+        Datagen.check_source(&bad).expect_err("a bad option").to_string()
+    };
+    assert!(refused("fields.small.max", "40000").contains("out of the column's range"));
+    assert!(refused("fields.price.max", "10").contains("out of the column's range"));
+    assert!(refused("fields.yes.kind", "sequence").contains("'sequence' of type BOOLEAN"));
+    assert!(refused("fields.day.max_past", "much").contains("no length of time"));
+}
+
 /// Prints how many rows a second come out; run it with `--ignored --nocapture` on an idle machine.
 #[test]
 #[ignore = "a measurement"]
