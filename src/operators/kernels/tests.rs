@@ -196,7 +196,7 @@ fn a_sum_out_of_range_fails_and_comes_back() {
     kernel.resize(2);
     let most = 10_i128.pow(38) - 1;
     let column: ArrayRef = Arc::new(Decimal128Array::from(vec![most, 1, 7]).with_data_type(DataType::Decimal128(38, 0)));
-    kernel.update(&[0, 0, 1], &[column.clone()], None).unwrap();
+    kernel.update(&[0, 0, 1], std::slice::from_ref(&column), None).unwrap();
     let mut failures = Vec::new();
     let result = kernel.evaluate(&[1, 0], &mut failures).unwrap();
     assert_eq!(failures, vec![(1, "sum out of range")]);
