@@ -4,9 +4,13 @@ mod recut;
 pub(crate) mod views;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use headwater_cli::slt::{self, ScriptDatabase, ScriptRecord};
 use libtest_mimic::Trial;
+
+/// A script that takes longer than this hangs.
+const SCRIPT_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A way of running a script.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +60,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 fn run(file: &Path, way: Way) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(async {
+    let script = async {
         let records = slt::read(file)?;
         match way {
             Way::AsIs => as_is(records).await,
@@ -65,6 +69,9 @@ fn run(file: &Path, way: Way) -> Result<(), String> {
             Way::Merged => as_is(recut::merge(records)).await,
             Way::Oracle => compared(records).await,
         }
+    };
+    runtime.block_on(async {
+        tokio::time::timeout(SCRIPT_TIME_MAX, script).await.unwrap_or_else(|_| Err(format!("no end after {SCRIPT_TIME_MAX:?}")))
     })
 }
 
