@@ -3,3 +3,6 @@
 pub mod oracle;
 pub mod scripts;
 pub mod simulation;
+/// The runner of `headwater test`, from its own file: the suite needs nothing else of the command.
+#[path = "../src/cli/slt.rs"]
+pub mod slt;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::slt::ScriptDatabase;
 use headwater::Session;
-use headwater_cli::slt::ScriptDatabase;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 

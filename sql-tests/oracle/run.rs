@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::slt::ScriptDatabase;
 use headwater::Session;
-use headwater_cli::slt::ScriptDatabase;
 use headwater_types::{Error, ErrorKind};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

@@ -6,7 +6,7 @@ pub(crate) mod views;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use headwater_cli::slt::{self, ScriptDatabase, ScriptRecord};
+use crate::slt::{self, ScriptDatabase, ScriptRecord};
 use libtest_mimic::Trial;
 
 /// A script that takes longer than this hangs.

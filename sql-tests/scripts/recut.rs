@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::slt::ScriptRecord;
 use datafusion::sql::sqlparser::ast::{Expr, Insert, Parens, SetExpr, Statement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use headwater_cli::slt::ScriptRecord;
 use sqllogictest::StatementExpect;
 
 /// Each INSERT of several rows as one a row.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::slt::ScriptDatabase;
 use headwater::{MemoryStore, Options, Session};
-use headwater_cli::slt::ScriptDatabase;
 use headwater_types::Error;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

@@ -1,6 +1,7 @@
 //! Runs test scripts in the public sqllogictest format on a database of their own with a held clock.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -190,8 +191,8 @@ impl ScriptSession {
             return Ok(session);
         }
         let mut session = self.database.session().await;
-        for setting in &self.settings {
-            session.execute(setting).await?;
+        for at in 0..self.settings.len() {
+            execute(&mut session, &self.settings[at]).await?;
         }
         self.cursors = 0;
         self.database.places.lock().await.push(Arc::downgrade(&self.place));
@@ -223,7 +224,7 @@ impl ScriptSession {
 
     async fn sql(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>> {
         let mut session = self.session().await?;
-        let outcomes = session.execute(sql).await;
+        let outcomes = execute(&mut session, sql).await;
         if outcomes.is_ok() {
             self.note(sql);
         }
@@ -236,6 +237,16 @@ impl ScriptSession {
         *self.place.lock().await = Some(session);
         result
     }
+}
+
+/// Executes `sql`; a boxed future of one lifetime, which the compiler sees to be `Send`.
+fn execute<'a>(session: &'a mut Session, sql: &'a str) -> Pin<Box<dyn Future<Output = Result<Vec<Outcome>>> + Send + 'a>> {
+    Box::pin(session.execute(sql))
+}
+
+/// A boxed future of one lifetime, which the compiler sees to be `Send`.
+fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    Box::pin(future)
 }
 
 /// What the public runner would print of `outcome` over the simple protocol.
@@ -269,9 +280,9 @@ impl AsyncDB for ScriptSession {
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>> {
         if !is_crash(sql) {
-            return self.sql(sql).await;
+            return boxed(self.sql(sql)).await;
         }
-        self.database.crash().await?;
+        boxed(self.database.crash()).await?;
         Ok(DBOutput::StatementComplete(0))
     }
 
