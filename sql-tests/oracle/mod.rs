@@ -21,8 +21,8 @@ const DEFAULT_SECONDS: u64 = 60;
 /// The fuzz over tables that change, and the one over event time.
 pub fn trials() -> Vec<Trial> {
     vec![
-        Trial::test("oracle::changes", || fuzz("oracle::changes", run::run_seed).map_err(Into::into)),
-        Trial::test("oracle::event_time", || fuzz("oracle::event_time", event_time::run_seed).map_err(Into::into)),
+        Trial::test("fuzz::changes", || fuzz("fuzz::changes", run::run_seed).map_err(Into::into)),
+        Trial::test("fuzz::event_time", || fuzz("fuzz::event_time", event_time::run_seed).map_err(Into::into)),
     ]
 }
 

@@ -57,7 +57,7 @@ impl Run {
     async fn start(seed: u64) -> Result<Self, Error> {
         let mut rng = SmallRng::seed_from_u64(seed);
         let database = ScriptDatabase::in_memory().await?;
-        let session = Some(database.session().await);
+        let session = Some(database.session().await?);
         let tables = (0..rng.random_range(1..4)).map(|at| Table::random(&mut rng, format!("t{at}"))).collect();
         let (views, statements, tally) = (Vec::new(), Vec::new(), Tally::default());
         Ok(Self { rng, database, session, tables, views, names: 0, statements, tally })
@@ -133,7 +133,7 @@ impl Run {
         self.statements.push("CRASH".to_string());
         self.session = None;
         self.database.crash().await.map_err(|e| format!("it does not open again: {e}"))?;
-        self.session = Some(self.database.session().await);
+        self.session = Some(self.database.session().await.map_err(|e| e.to_string())?);
         Ok(())
     }
 

@@ -75,7 +75,7 @@ impl Run {
         let mut options = Options { blocks: Some(memory.clone()), ..Options::in_memory() };
         options.registry.register(Arc::new(WorldConnector(world.clone())));
         let database = ScriptDatabase::open(options, Some(memory.clone())).await?;
-        let session = Some(database.session().await);
+        let session = Some(database.session().await?);
         let (done, acknowledged, unknown, tally) = (Vec::new(), Vec::new(), Vec::new(), Tally::default());
         Ok(Self { rng, world, memory, database, session, done, next_event: 0, next_id: 0, acknowledged, unknown, tally })
     }
@@ -156,7 +156,7 @@ impl Run {
         } else {
             self.tally.kills += 1
         };
-        self.session = Some(self.database.session().await);
+        self.session = Some(self.database.session().await.map_err(|e| e.to_string())?);
         Ok(())
     }
 
@@ -177,7 +177,7 @@ impl Run {
         }
         self.session = None;
         self.database.crash().await.map_err(|e| format!("it does not open after a disk failure: {e}"))?;
-        self.session = Some(self.database.session().await);
+        self.session = Some(self.database.session().await.map_err(|e| e.to_string())?);
         Ok(())
     }
 

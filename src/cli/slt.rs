@@ -75,7 +75,8 @@ type Place = Mutex<Option<Session>>;
 pub struct ScriptDatabase {
     options: Options,
     memory: Option<Arc<MemoryStore>>,
-    open: Mutex<Database>,
+    /// None only while it is opened again.
+    open: Mutex<Option<Database>>,
     /// Every session's place, emptied by a kill: a session that lived on would keep the store open.
     places: Mutex<Vec<Weak<Place>>>,
     /// Sessions inside a transaction block or with an open cursor, which a kill would break.
@@ -108,18 +109,16 @@ impl ScriptDatabase {
     pub async fn open(options: Options, memory: Option<Arc<MemoryStore>>) -> Result<Arc<Self>> {
         let clock = Arc::new(HeldClock::at(HeldClock::TEST_START));
         let options = Options { clock, ..options };
-        let open = Mutex::new(Database::open(options.clone()).await?);
+        let open = Mutex::new(Some(Database::open(options.clone()).await?));
         Ok(Arc::new(Self { options, memory, open, places: Mutex::default(), busy: AtomicUsize::new(0) }))
     }
 
     /// A session of the database as it is open now.
-    pub async fn session(&self) -> Session {
-        self.open.lock().await.session()
-    }
-
-    /// The database as it is open now.
-    pub async fn database(&self) -> Database {
-        self.open.lock().await.clone()
+    ///
+    /// # Errors
+    /// It could not be opened again after a kill.
+    pub async fn session(&self) -> Result<Session> {
+        self.open.lock().await.as_ref().map(Database::session).ok_or_else(not_open)
     }
 
     /// True while a session is inside a transaction block or has an open cursor.
@@ -149,11 +148,14 @@ impl ScriptDatabase {
         for place in self.places.lock().await.drain(..).filter_map(|place| place.upgrade()) {
             place.lock().await.take();
         }
-        open.abandon().await;
+        // The old one is gone before the new one comes: it may hold the lock of a directory.
+        if let Some(database) = open.take() {
+            database.abandon().await;
+        }
         if let (Some(memory), true) = (&self.memory, power_lost) {
             memory.crash();
         }
-        *open = Database::open(self.options.clone()).await?;
+        *open = Some(Database::open(self.options.clone()).await?);
         Ok(())
     }
 
@@ -162,8 +164,15 @@ impl ScriptDatabase {
     /// # Errors
     /// Those of closing.
     pub async fn close(&self) -> Result<()> {
-        self.open.lock().await.close().await
+        match self.open.lock().await.take() {
+            Some(database) => database.close().await,
+            None => Err(not_open()),
+        }
     }
+}
+
+fn not_open() -> Error {
+    Error::bug("the script's database is not open")
 }
 
 /// True for `CRASH`, the one statement that the database cannot run itself.
@@ -190,7 +199,7 @@ impl ScriptSession {
         if let Some(session) = self.place.lock().await.take() {
             return Ok(session);
         }
-        let mut session = self.database.session().await;
+        let mut session = self.database.session().await?;
         for at in 0..self.settings.len() {
             execute(&mut session, &self.settings[at]).await?;
         }
@@ -203,6 +212,7 @@ impl ScriptSession {
     fn note(&mut self, sql: &str) {
         let words: Vec<String> = sql.split_whitespace().take(2).map(str::to_ascii_uppercase).collect();
         match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["PREPARE" | "DEALLOCATE", _] => self.settings.push(sql.to_string()),
             ["SET" | "RESET", what] if !matches!(*what, "LOCAL" | "TRANSACTION") => self.settings.push(sql.to_string()),
             ["DECLARE", _] => self.cursors += 1,
             ["CLOSE", _] => self.cursors = self.cursors.saturating_sub(1),

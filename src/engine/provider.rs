@@ -90,7 +90,9 @@ impl PartitionStream for SnapshotPart {
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let schema = self.schema.clone();
-        let rows = match self.snapshot.scan(self.columns.as_deref()) {
+        // Rows that are only counted are read by one column: Arrow forgets how many rows a batch without columns has.
+        let columns = self.columns.as_deref().map(|columns| if columns.is_empty() { &[0] } else { columns });
+        let rows = match self.snapshot.scan(columns) {
             Ok(rows) => rows,
             Err(error) => Box::new(std::iter::once(Err(error))),
         };
@@ -105,7 +107,8 @@ impl PartitionStream for SnapshotPart {
 
 fn with_schema(schema: &SchemaRef, batch: &arrow::array::RecordBatch) -> arrow::error::Result<arrow::array::RecordBatch> {
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    arrow::array::RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)
+    let columns = batch.columns()[..schema.fields().len()].to_vec();
+    arrow::array::RecordBatch::try_new_with_options(schema.clone(), columns, &options)
 }
 
 /// Our error on its way through the batch engine; [`ours`] takes it out again.
