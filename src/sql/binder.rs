@@ -2,6 +2,7 @@
 
 mod dml;
 mod parameters;
+mod placeholders;
 mod relation;
 mod session;
 mod show;
@@ -28,6 +29,9 @@ pub(crate) fn bind(
 ) -> Result<Bound> {
     let mut context = Context::new(planner, catalog, settings, statement.source().clone());
     context.parameters = types.to_vec();
+    if let Ast::Query(query) = statement.ast() {
+        placeholders::typed_by_casts(query, &mut context.parameters);
+    }
     dispatch(&context, statement, statement.ast()).map_err(|error| located(error, statement))
 }
 

@@ -13,6 +13,7 @@ mod psql_queries;
 mod relation;
 mod rewrite;
 mod sizes;
+mod system_subquery;
 mod view_definition;
 
 pub use functions::{CatalogOf, functions};

@@ -285,6 +285,10 @@ pub const EMPTY: &[Relation] = &[
     empty("pg_prepared_statements", "name text, statement text, prepare_time timestamptz, from_sql bool"),
     empty("pg_cursors", "name text, statement text, is_holdable bool, is_binary bool, is_scrollable bool, creation_time timestamptz"),
     empty("pg_available_extensions", "name name, default_version text, installed_version text, comment text"),
+    empty("pg_ts_config", "oid oid, cfgname name, cfgnamespace oid, cfgowner oid, cfgparser oid"),
+    empty("pg_ts_dict", "oid oid, dictname name, dictnamespace oid, dictowner oid, dicttemplate oid, dictinitoption text"),
+    empty("pg_user_mappings", "umid oid, srvid oid, srvname name, umuser oid, usename name, umoptions texts"),
+    empty("pg_largeobject_metadata", "oid oid, lomowner oid, lomacl texts"),
     empty("pg_timezone_names", "name text, abbrev text, is_dst bool"),
     empty("pg_rules", "schemaname name, tablename name, rulename name, definition text"),
     empty(

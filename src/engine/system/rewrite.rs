@@ -2,13 +2,15 @@
 //!
 //! Everywhere: `pg_catalog.` goes from function, operator and type names; `::regclass` and its like become functions; `COLLATE` goes where it
 //! names the one collation we have; `current_setting` becomes the setting's value; `ARRAY(SELECT …)` becomes `array_agg`.
-//! In subqueries that read nothing but system relations: a scalar one is aggregated with `max`, since the planner unnests no other, and
-//! `unnest` and `generate_series` over columns become an empty relation, since every array column of our system relations is NULL.
+//! In subqueries that read nothing but system relations: a scalar one is aggregated with `max`, since the planner unnests no other, its
+//! conditions are put into the form that the planner unnests (see `system_subquery`), and `unnest` and `generate_series` over columns become an
+//! empty relation, since the array columns that clients look into so are always NULL here.
 
 use super::relations;
+use super::system_subquery::{guard, is_aggregated};
 use datafusion::sql::sqlparser::ast::{
     self, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor, Value,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, TableFactor, Value,
     ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
@@ -46,7 +48,12 @@ impl VisitorMut for Rewriter<'_> {
             Expr::BinaryOp { left, op, right } => rewrite_operator(left, op, right),
             Expr::Cast { .. } => rewrite_cast(expr),
             Expr::Function(_) => return self.rewrite_function(expr),
-            Expr::Subquery(query) if reads_system_only(query) => aggregate_with(query, "max"),
+            Expr::Subquery(query) if reads_system_only(query) => {
+                aggregate_with(query, "max");
+                if let Some(guarded) = guard(query) {
+                    *expr = guarded;
+                }
+            }
             _ => {}
         }
         ControlFlow::Continue(())
@@ -61,7 +68,7 @@ impl Rewriter<'_> {
         match (name.as_str(), &mut function.args) {
             ("array", FunctionArguments::Subquery(query)) => {
                 aggregate_with(query, "array_agg");
-                *expr = Expr::Subquery(std::mem::replace(query, empty_query()));
+                *expr = guard(query).unwrap_or_else(|| Expr::Subquery(std::mem::replace(query, empty_query())));
             }
             ("current_setting", FunctionArguments::List(list)) => match self.setting(list) {
                 Ok(Some(value)) => *expr = text(value),
@@ -263,25 +270,6 @@ fn aggregate_with(query: &mut Query, aggregate: &str) {
     *item = made;
 }
 
-fn is_aggregated(select: &Select) -> bool {
-    const AGGREGATES: [&str; 9] = ["count", "sum", "avg", "min", "max", "array_agg", "string_agg", "bool_and", "bool_or"];
-    let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
-    let is_aggregate = |item: &SelectItem| match item {
-        SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. } => {
-            let found = |e: &Expr| {
-                if call_name(e).is_some_and(|n| AGGREGATES.contains(&n.as_str())) {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            };
-            ast::visit_expressions(e, found).is_break()
-        }
-        _ => false,
-    };
-    is_grouped || select.distinct.is_some() || select.projection.iter().any(is_aggregate)
-}
-
 /// True if `query` reads at least one relation, and system relations only.
 fn reads_system_only(query: &Query) -> bool {
     let mut reader = Reader::default();
@@ -360,7 +348,7 @@ fn call(name: &str, argument: Expr) -> Expr {
     })
 }
 
-fn call_name(expr: &Expr) -> Option<String> {
+pub(super) fn call_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Function(function) => last_name(&function.name),
         _ => None,
