@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use headwater::{Database, Session};
+use headwater::{Clock, Database, Session, SystemClock};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -17,6 +17,9 @@ use crate::{child, number, skip};
 
 /// How long the sinks may take to catch up at the end.
 const SETTLE: Duration = Duration::from_secs(60);
+
+/// After this long another directory gets the lease of a process that died.
+const LEASE: Duration = Duration::from_secs(18);
 
 fn script(outside: &Outside) -> String {
     let (brokers, postgres, run) = (&outside.brokers, &outside.postgres, &outside.run);
@@ -44,13 +47,12 @@ pub fn run() {
     let [Ok(brokers), Ok(postgres), Ok(_)] = variables else {
         return skip("HEADWATER_KAFKA, HEADWATER_POSTGRES or HEADWATER_S3 is not set; script/services up kafka postgres s3");
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    let seed = number("HEADWATER_SEED", u64::try_from(now.as_millis()).expect("this age"));
+    let now_ms = SystemClock::default().now() / 1000;
+    let seed = number("HEADWATER_SEED", u64::try_from(now_ms).expect("after 1970"));
     let count = number("HEADWATER_EVENTS", 100_000);
     println!("seed {seed}, {count} events");
-    let outside = Outside { brokers, postgres, run: format!("run_{seed}") };
-    let until_ms = i64::try_from(now.as_millis()).expect("this age");
-    let events = events(count, until_ms, seed);
+    let outside = Outside { brokers, postgres, run: format!("run_{now_ms}") };
+    let events = events(count, now_ms, seed);
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     tokio.block_on(job(&outside, &events, seed));
 }
@@ -62,7 +64,7 @@ async fn job(outside: &Outside, events: &[Event], seed: u64) {
     let script = script(outside);
     std::thread::scope(|scope| {
         let kills = number("HEADWATER_KILLS", 3);
-        let seconds = (kills * 8).max(number("HEADWATER_SECONDS", 24));
+        let seconds = (kills * 8 + kills.div_ceil(3) * LEASE.as_secs()).max(number("HEADWATER_SECONDS", 24));
         let producing = scope.spawn(move || outside.produce(events, seconds));
         kill_again_and_again(&directory, &checkpoint, &script, seed, kills);
         producing.join().expect("every event is written");
@@ -93,11 +95,14 @@ fn kill_again_and_again(directory: &Path, checkpoint: &str, script: &str, seed: 
         }
         if kill % 3 == 1 {
             println!("kill {kill}, and its directory is lost");
-            std::fs::remove_dir_all(directory).expect("it was there");
+            // It is not there if the child was killed while it waited for the lease.
+            let _gone = std::fs::remove_dir_all(directory);
+            running = child::start(directory, checkpoint, script);
+            std::thread::park_timeout(LEASE);
         } else {
             println!("kill {kill}");
+            running = child::start(directory, checkpoint, script);
         }
-        running = child::start(directory, checkpoint, script);
     }
     std::thread::park_timeout(Duration::from_millis(random.random_range(2000..5000)));
     running.kill().expect("it is ours");
