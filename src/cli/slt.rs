@@ -16,7 +16,6 @@ use tokio::sync::Mutex;
 pub type ScriptRecord = Record<DefaultColumnType>;
 
 /// Runs each of `files` on a fresh database in memory and prints what failed, as test runners do.
-#[must_use]
 pub fn run_files(files: &[PathBuf]) -> Conclusion {
     let trial = |file: &PathBuf| {
         let file = file.clone();

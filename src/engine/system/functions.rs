@@ -164,7 +164,9 @@ fn constants() -> Vec<(&'static str, DataType, Evaluate)> {
         "pg_operator_is_visible",
         "pg_collation_is_visible",
         "pg_opclass_is_visible",
-        "pg_conversion_is_visible", "pg_ts_config_is_visible", "pg_ts_dict_is_visible",
+        "pg_conversion_is_visible",
+        "pg_ts_config_is_visible",
+        "pg_ts_dict_is_visible",
         "pg_statistics_obj_is_visible",
     ];
     let no =

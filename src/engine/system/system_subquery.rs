@@ -43,7 +43,9 @@ pub fn guard(query: &mut Query) -> Option<Expr> {
 fn aliases(select: &Select) -> HashSet<String> {
     let joined = select.from.iter().flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)));
     let name = |factor: &TableFactor| match factor {
-        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => Some(alias.name.value.to_lowercase()),
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            Some(alias.name.value.to_lowercase())
+        }
         TableFactor::Table { name, .. } => name.0.last().map(|part| part.to_string().to_lowercase()),
         _ => None,
     };
@@ -166,4 +168,3 @@ impl Visitor for AggregateFinder {
         if is_aggregate { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
-

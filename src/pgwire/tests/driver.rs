@@ -16,7 +16,8 @@ async fn start() -> (Database, u16) {
 }
 
 async fn connect(port: u16) -> Client {
-    let (client, connection) = tokio_postgres::connect(&format!("host=127.0.0.1 port={port} user=root dbname=dev"), NoTls).await.expect("a session");
+    let (client, connection) =
+        tokio_postgres::connect(&format!("host=127.0.0.1 port={port} user=root dbname=dev"), NoTls).await.expect("a session");
     tokio::task::spawn(connection);
     client
 }
@@ -34,8 +35,18 @@ async fn values_of_every_type_go_both_ways_in_binary() {
         .await
         .expect("a prepared statement");
     let expected = [
-        Type::BOOL, Type::INT2, Type::INT4, Type::INT8, Type::FLOAT4, Type::FLOAT8, Type::TEXT, Type::BYTEA, Type::TIMESTAMP, Type::TIMESTAMPTZ,
-        Type::UUID, Type::VARCHAR_ARRAY,
+        Type::BOOL,
+        Type::INT2,
+        Type::INT4,
+        Type::INT8,
+        Type::FLOAT4,
+        Type::FLOAT8,
+        Type::TEXT,
+        Type::BYTEA,
+        Type::TIMESTAMP,
+        Type::TIMESTAMPTZ,
+        Type::UUID,
+        Type::VARCHAR_ARRAY,
     ];
     assert_eq!(statement.params(), expected);
     let moment = UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
@@ -134,7 +145,10 @@ async fn another_connection_cancels_a_query() {
 async fn copy_out_and_subscriptions_stream() {
     let (_database, port) = start().await;
     let client = connect(port).await;
-    client.batch_execute("CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR); INSERT INTO t VALUES (1, 'a'), (2, NULL)").await.expect("a table");
+    client
+        .batch_execute("CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR); INSERT INTO t VALUES (1, 'a'), (2, NULL)")
+        .await
+        .expect("a table");
     let stream = client.copy_out("COPY (SELECT * FROM t ORDER BY id) TO STDOUT").await.expect("copy data");
     let chunks: Vec<bytes::Bytes> = stream.try_collect().await.expect("to its end");
     assert_eq!(chunks.concat(), b"1\ta\n2\t\\N\n");

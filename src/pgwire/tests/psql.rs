@@ -146,7 +146,8 @@ fn errors_carry_their_code_and_place() {
     let said = server.psql(&["SELEC 1"]);
     assert!(said.contains("ERROR:  42601:"), "{said}");
     // What follows an error in one text does not run, what follows in the next does.
-    let said = server.psql(&["CREATE TABLE a (x INT); SELECT 1/0; CREATE TABLE b (x INT)", "SELECT count(*) FROM a", "SELECT count(*) FROM b"]);
+    let said =
+        server.psql(&["CREATE TABLE a (x INT); SELECT 1/0; CREATE TABLE b (x INT)", "SELECT count(*) FROM a", "SELECT count(*) FROM b"]);
     assert!(said.contains("22012"), "{said}");
     assert!(said.contains("relation \"b\" does not exist"), "{said}");
 }

@@ -182,10 +182,10 @@ fn type_literals(row: &mut [SqlExpr], columns: &[&Column]) -> Result<()> {
 /// The type of a column as it is written in SQL.
 fn sql_type(column: &Column) -> Result<SqlType> {
     let name = crate::types::sql_name(&column.field());
-    if let SetExpr::Values(values) = parsed_query(&format!("VALUES (CAST(NULL AS {name}))"))?.body.as_ref() {
-        if let Some(SqlExpr::Cast { data_type, .. }) = values.rows.first().and_then(|row| row.content.first()) {
-            return Ok(data_type.clone());
-        }
+    if let SetExpr::Values(values) = parsed_query(&format!("VALUES (CAST(NULL AS {name}))"))?.body.as_ref()
+        && let Some(SqlExpr::Cast { data_type, .. }) = values.rows.first().and_then(|row| row.content.first())
+    {
+        return Ok(data_type.clone());
     }
     Err(Error::bug(format!("{name} is no type")))
 }

@@ -10,13 +10,13 @@ use crate::types::field;
 /// Fills those of `types` (`$1` first) that are missing and stand in a cast in `query`; the first cast of each decides.
 pub(crate) fn typed_by_casts(query: &Query, types: &mut Vec<Option<DataType>>) {
     let look = |expr: &Expr| {
-        if let Expr::Cast { expr: inside, data_type, .. } = expr {
-            if let (Some(number), Ok(field)) = (placeholder(inside), field(data_type)) {
-                if types.len() < number {
-                    types.resize(number, None);
-                }
-                types[number - 1].get_or_insert_with(|| field.data_type().clone());
+        if let Expr::Cast { expr: inside, data_type, .. } = expr
+            && let (Some(number), Ok(field)) = (placeholder(inside), field(data_type))
+        {
+            if types.len() < number {
+                types.resize(number, None);
             }
+            types[number - 1].get_or_insert_with(|| field.data_type().clone());
         }
         ControlFlow::<()>::Continue(())
     };
