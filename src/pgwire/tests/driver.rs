@@ -1,4 +1,5 @@
 //! A driver that speaks the extended protocol in binary: parameters, types, paging, cancelling, leaving.
+#![allow(clippy::disallowed_methods, reason = "a test may wait and run tasks of its own")]
 
 use futures::TryStreamExt;
 use headwater::{Database, Options};

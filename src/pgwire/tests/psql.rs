@@ -1,4 +1,5 @@
 //! psql itself against a server: its backslash commands, errors, several statements, Ctrl-C.
+#![allow(clippy::disallowed_methods, reason = "a test may wait and run tasks of its own")]
 
 use headwater::{Database, Options};
 use std::process::{Command, Output, Stdio};
