@@ -17,6 +17,8 @@ const FUNCTION_LINES_AIM: usize = 70;
 /// A door holds a caption, modules and re-exports.
 const DOOR_LINES_MAX: usize = 40;
 const FORBIDDEN_NAMES: [&str; 11] = ["util", "utils", "common", "core", "helper", "helpers", "manager", "misc", "base", "impl", "inner"];
+/// Circles among the files of a room that are still there; fewer is the only way this number may go.
+const CIRCLES_MAX: usize = 26;
 /// Words that name one connector. `file`, `print` and `s3` are left out: they are also ordinary words.
 const CONNECTOR_NAMES: [&str; 8] = ["kafka", "rdkafka", "kinesis", "nexmark", "datagen", "blackhole", "iceberg", "postgres"];
 
@@ -129,9 +131,12 @@ fn circles(files: &[SourceFile], faults: &mut Vec<String>) -> usize {
     for (room, files) in by_room {
         let edges = source::module_edges(&files);
         for circle in source::circles(&edges) {
-            faults.push(format!("src/{room}: a circle of modules: {}", circle.join(" -> ")));
+            println!("  circle in src/{room}: {}", circle.join(" -> "));
             count += 1;
         }
+    }
+    if count > CIRCLES_MAX {
+        faults.push(format!("{count} circles of modules, at most {CIRCLES_MAX}"));
     }
     count
 }
@@ -198,12 +203,16 @@ fn doors(files: &[SourceFile], faults: &mut Vec<String>) {
     }
 }
 
-/// Connector names in the code (strings too) of any room but `connectors`. In `pgwire` the word `postgres` means the protocol.
+/// Rooms where the word `postgres` means the dialect or the protocol.
+const SPEAK_POSTGRES: [&str; 3] = ["sql", "engine", "pgwire"];
+
+/// Connector names in the code (strings too) of any room but `connectors`.
 fn connectors_upstairs(files: &[SourceFile], faults: &mut Vec<String>) -> usize {
     let mut count = 0;
-    for file in files.iter().filter(|f| f.path.starts_with("src/") && f.room() != "connectors") {
+    for file in files.iter().filter(|f| f.path.starts_with("src/") && f.room() != "connectors" && !f.is_test()) {
         let words: BTreeSet<String> = source::words(&file.code_without_tests()).into_iter().collect();
-        for name in CONNECTOR_NAMES.iter().filter(|n| words.contains(**n) && !(file.room() == "pgwire" && **n == "postgres")) {
+        for name in CONNECTOR_NAMES.iter().filter(|n| words.contains(**n) && !(**n == "postgres" && SPEAK_POSTGRES.contains(&file.room())))
+        {
             faults.push(format!("{}: names the connector {name}", file.path));
             count += 1;
         }

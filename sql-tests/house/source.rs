@@ -38,6 +38,13 @@ impl SourceFile {
         self.path.split('/').nth(1).unwrap_or("")
     }
 
+    /// True for a file that holds only tests.
+    pub fn is_test(&self) -> bool {
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        let folders = ["/tests/", "/expected/"];
+        folders.iter().any(|f| self.path.contains(f)) || name == "tests.rs" || name.ends_with("_tests.rs") || name == "expected.rs"
+    }
+
     /// True if the file begins with `//!` and a paragraph that ends like a sentence.
     pub fn opens_with_a_sentence(&self) -> bool {
         let paragraph: Vec<&str> =

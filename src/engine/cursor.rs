@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use headwater_runtime::EpochChanges;
-use headwater_sql::{CopyFrom, CopyOut, CursorQuery, Target};
+use headwater_sql::{CopyFormat, CopyFrom, CopyOut, CursorQuery, Target};
 use headwater_types::{ChangeBatch, Error, Result};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -89,6 +89,15 @@ fn ended() -> Error {
     Error::limit("the subscription has ended: its relation was dropped, or it fell too far behind")
 }
 
+/// COPY writes PostgreSQL's text format.
+fn refuse_other_formats(format: &CopyFormat) -> Result<()> {
+    if format.name == "text" && !format.header && format.delimiter == '\t' && format.null == "\\N" {
+        return Ok(());
+    }
+    let error = Error::unsupported("COPY … TO in another form than text with tabs");
+    Err(error.with_hint("leave FORMAT, HEADER, DELIMITER and NULL out; psql's \\copy and --csv write CSV on the client's side"))
+}
+
 /// The columns of a subscription: the relation's, then `op` ('insert' or 'delete'), `weight`, `epoch`.
 fn change_schema(columns: &SchemaRef) -> SchemaRef {
     let mut fields: Vec<_> = columns.fields().iter().cloned().collect();
@@ -165,7 +174,8 @@ impl Session {
     pub(crate) async fn copy_out(&mut self, copy: CopyOut) -> Result<Outcome> {
         self.release_script().await?;
         let (schema, stream): (SchemaRef, SendableRecordBatchStream) = match copy {
-            CopyOut::Query(plan, _) => {
+            CopyOut::Query(plan, format) => {
+                refuse_other_formats(&format)?;
                 let cut = self.cut();
                 let stream = self.stream(plan, &cut).await?;
                 (stream.schema(), stream)

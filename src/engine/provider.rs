@@ -105,7 +105,8 @@ impl PartitionStream for SnapshotPart {
     }
 }
 
-fn with_schema(schema: &SchemaRef, batch: &arrow::array::RecordBatch) -> arrow::error::Result<arrow::array::RecordBatch> {
+/// The same columns under the names of `schema`.
+pub(crate) fn with_schema(schema: &SchemaRef, batch: &arrow::array::RecordBatch) -> arrow::error::Result<arrow::array::RecordBatch> {
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let columns = batch.columns()[..schema.fields().len()].to_vec();
     arrow::array::RecordBatch::try_new_with_options(schema.clone(), columns, &options)

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::scalar::ScalarValue;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use headwater_runtime::Published;
 use headwater_sql::{Bound, Settings, Statement};
 use headwater_types::{Error, ObjectId, Result};
@@ -178,7 +178,12 @@ impl Session {
             Some(values) => bound.with_parameters(&values)?,
             None => bound,
         };
-        self.perform(bound, statement).await
+        let shown = bound.columns();
+        let outcome = self.perform(bound, statement).await?;
+        Ok(match shown {
+            Some(shown) => with_names(outcome, &shown),
+            None => outcome,
+        })
     }
 
     /// Does what a bound statement says: one line an arm.
@@ -300,6 +305,23 @@ impl Session {
         self.prepared.clear();
         Ok(Outcome::done("DISCARD ALL"))
     }
+}
+
+/// Plans give columns of one name another one each; the client sees the names that it wrote.
+fn with_names(mut outcome: Outcome, shown: &SchemaRef) -> Outcome {
+    let Some(rows) = outcome.rows.take() else { return outcome };
+    let names = || shown.fields().iter().map(|f| f.name());
+    if rows.schema.fields().len() != shown.fields().len() || rows.schema.fields().iter().map(|f| f.name()).eq(names()) {
+        outcome.rows = Some(rows);
+        return outcome;
+    }
+    let fields = rows.schema.fields().iter().zip(names()).map(|(f, name)| f.as_ref().clone().with_name(name)).collect::<Vec<_>>();
+    let schema: SchemaRef = Arc::new(Schema::new(fields));
+    let named = schema.clone();
+    let stream = rows.stream.map(move |batch| Ok(crate::provider::with_schema(&named, &batch?)?));
+    let stream = datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema.clone(), stream);
+    outcome.rows = Some(Rows { schema, stream: Box::pin(stream) });
+    outcome
 }
 
 /// The rows of an outcome, read to their end.
