@@ -280,7 +280,8 @@ impl KernelGroups {
     fn select(columns: &[ArrayRef], groups: &[usize], keep: Option<&BooleanArray>) -> Result<(Vec<u32>, Vec<ArrayRef>)> {
         let slots: Vec<u32> = groups.iter().map(|&g| g as u32).collect();
         let Some(keep) = keep else { return Ok((slots, columns.to_vec())) };
-        let keep = prep_null_mask_filter(keep);
+        // Arrow's function expects a mask with NULLs.
+        let keep = if keep.null_count() > 0 { prep_null_mask_filter(keep) } else { keep.clone() };
         let slots = slots.into_iter().zip(keep.values().iter()).filter(|(_, kept)| *kept).map(|(slot, _)| slot).collect();
         let columns = columns.iter().map(|c| filter(c, &keep)).collect::<Result<_, _>>()?;
         Ok((slots, columns))
