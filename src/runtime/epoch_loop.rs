@@ -94,6 +94,8 @@ impl EpochLoop {
     ) -> Result<Self> {
         let store = setup.store.clone();
         let record: EpochRecord = persisted::get(store.blocks().as_ref(), &persisted::key("epoch", ""))?.unwrap_or_default();
+        // A killed process may have left epochs that it wrote and never synced: sinks may not see them before they are durable.
+        store.blocks().sync()?;
         synced.send_replace(record.epoch);
         let latest = synced.subscribe();
         let syncer = Syncer::start(store.blocks().clone(), synced)?;
