@@ -43,9 +43,11 @@ impl Session {
         let status = if made_up::reads_status(&plan) { Some(self.shared.runtime.status().await?) } else { None };
         let table = |id: &RelationId, source: &RelationSource| self.table(id, source, cut, status.as_ref());
         let plan = with_tables(plan, &table)?;
-        let state = self.shared.planner.session_state();
+        let mut state = self.shared.planner.session_state().clone();
+        let now = self.shared.clock.now().max(cut.now);
+        state.execution_props_mut().query_execution_start_time = chrono::DateTime::from_timestamp_micros(now);
         let physical = state.create_physical_plan(&plan).await.map_err(ours)?;
-        execute_stream(physical, Arc::new(TaskContext::from(state))).map_err(ours)
+        execute_stream(physical, Arc::new(TaskContext::from(&state))).map_err(ours)
     }
 
     /// All rows of a query over `cut`.

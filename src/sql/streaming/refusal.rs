@@ -40,7 +40,8 @@ impl Refusal {
         let replacement = self.replacement(accepted, closed_below).map_err(from_datafusion)?;
         let original = LogicalPlan::Aggregate(self.original.clone());
         let replace = |node: LogicalPlan| {
-            if node == original { Ok(Transformed::yes(replacement.clone())) } else { Ok(Transformed::no(node)) }
+            // What stands above takes its columns' properties from below: NOT NULL may differ.
+            if node == original { Ok(Transformed::yes(replacement.clone())) } else { Ok(Transformed::no(node.recompute_schema()?)) }
         };
         let replaced = plan.clone().transform_up(replace).map_err(from_datafusion)?;
         if replaced.transformed { Ok(replaced.data) } else { Err(Error::bug("the refusing aggregate is not in its plan")) }
