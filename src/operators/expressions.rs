@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -18,8 +18,8 @@ pub(crate) fn to_array(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Resu
     expr.evaluate(rows)?.into_array(rows.num_rows())
 }
 
-/// `evaluate` over `batch`: normally one piece, the batch itself and what came of it. If it fails, the failing rows are found by halving, logged in
-/// `out.failed` each with its reason, and the rest is evaluated without them.
+/// `evaluate` over `batch`: normally one piece, the batch itself and what came of it. If it fails, the batch is halved until the failing rows stand
+/// alone; they are logged in `out.failed`, each with its reason, the pieces between them are what is left.
 ///
 /// # Errors
 /// A failure that does not depend on a row's values.
@@ -27,42 +27,39 @@ pub(crate) fn evaluate_rows<T>(
     batch: &ChangeBatch,
     evaluate: impl Fn(&RecordBatch) -> Result<T, DataFusionError>,
     out: &mut Output,
-) -> Result<Option<(ChangeBatch, T)>> {
-    match evaluate(batch.rows()) {
-        Ok(value) => return Ok(Some((batch.clone(), value))),
-        Err(error) => row_reason(error)?,
-    };
-    let mut failed = Vec::new();
-    find_failing(batch.rows(), 0, &evaluate, &mut failed)?;
-    let mut is_good = vec![true; batch.len()];
-    for (row, reason) in failed {
-        is_good[row] = false;
-        out.failed.push((batch.slice(row, 1), reason));
-    }
-    let good = batch.filter(&BooleanArray::from(is_good))?;
-    if good.is_empty() {
-        return Ok(None);
-    }
-    let value = evaluate(good.rows()).map_err(|e| Error::bug(format!("good rows fail together: {e}")))?;
-    Ok(Some((good, value)))
+) -> Result<Vec<(ChangeBatch, T)>> {
+    let mut pieces = Vec::with_capacity(1);
+    halve(batch, &evaluate, &mut pieces, out)?;
+    Ok(pieces)
 }
 
-/// Adds the rows of `rows` (the first is row `first` of the batch) that fail alone.
-fn find_failing<T>(
-    rows: &RecordBatch,
-    first: usize,
+/// Adds `batch`, or what is good of its halves. The pieces are not put together again: rows that are good alone may fail together, because
+/// `AND` looks at its right side where the left is false only for some.
+fn halve<T>(
+    batch: &ChangeBatch,
     evaluate: &impl Fn(&RecordBatch) -> Result<T, DataFusionError>,
-    failed: &mut Vec<(usize, String)>,
+    pieces: &mut Vec<(ChangeBatch, T)>,
+    out: &mut Output,
 ) -> Result<()> {
-    let Err(error) = evaluate(rows) else { return Ok(()) };
+    let error = match evaluate(batch.rows()) {
+        Ok(value) => {
+            pieces.push((batch.clone(), value));
+            return Ok(());
+        }
+        Err(error) => error,
+    };
     let reason = row_reason(error)?;
-    if rows.num_rows() <= 1 {
-        failed.extend((rows.num_rows() == 1).then_some((first, reason)));
-        return Ok(());
+    match batch.len() {
+        0 => Ok(()),
+        1 => {
+            out.failed.push((batch.clone(), reason));
+            Ok(())
+        }
+        rows => {
+            halve(&batch.slice(0, rows / 2), evaluate, pieces, out)?;
+            halve(&batch.slice(rows / 2, rows - rows / 2), evaluate, pieces, out)
+        }
     }
-    let half = rows.num_rows() / 2;
-    find_failing(&rows.slice(0, half), first, evaluate, failed)?;
-    find_failing(&rows.slice(half, rows.num_rows() - half), first + half, evaluate, failed)
 }
 
 /// What to tell about a row on which `error` came; an error that no row can cause is handed on.

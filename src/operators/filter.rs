@@ -41,7 +41,7 @@ impl OperatorSpec for Filter {
 impl Operator for Filter {
     fn push(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
         let evaluate = |rows: &_| to_array(&self.predicate, rows);
-        if let Some((good, keep)) = evaluate_rows(&batch, evaluate, out)? {
+        for (good, keep) in evaluate_rows(&batch, evaluate, out)? {
             out.push(keep_true(&good, keep.as_boolean())?);
         }
         Ok(())

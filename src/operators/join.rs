@@ -166,7 +166,7 @@ impl Joined {
             out.push(pairs);
             return Ok(());
         };
-        if let Some((good, keep)) = evaluate_rows(&pairs, |rows| to_array(residual, rows), out)? {
+        for (good, keep) in evaluate_rows(&pairs, |rows| to_array(residual, rows), out)? {
             out.push(keep_true(&good, keep.as_boolean())?);
         }
         Ok(())

@@ -127,7 +127,7 @@ fn named(expr: &Arc<dyn PhysicalExpr>, name: &str) -> String {
 impl Operator for Project {
     fn push(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
         let evaluate = |rows: &RecordBatch| self.exprs.iter().map(|e| to_array(e, rows)).collect::<Result<Vec<_>, _>>();
-        if let Some((good, columns)) = evaluate_rows(&batch, evaluate, out)? {
+        for (good, columns) in evaluate_rows(&batch, evaluate, out)? {
             let options = RecordBatchOptions::new().with_row_count(Some(good.len()));
             let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
             out.push(good.with_rows(rows)?);

@@ -9,6 +9,7 @@ use datafusion::functions::datetime::planner::DatetimeFunctionPlanner;
 use datafusion::functions::unicode::planner::UnicodeFunctionPlanner;
 use datafusion::logical_expr::planner::{ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions};
 use datafusion::sql::sqlparser::ast;
@@ -57,7 +58,8 @@ impl Planner {
     /// # Errors
     /// `Bug` if two functions cannot live together.
     pub fn new(extensions: Extensions) -> Result<Planner> {
-        let mut state = SessionStateBuilder::new().with_config(settings()).with_default_features().build();
+        let state = SessionStateBuilder::new().with_config(settings()).with_default_features();
+        let mut state = state.with_optimizer_rules(batch_rules()).build();
         headwater_operators::register(&mut state)?;
         for function in extensions.scalar {
             state.register_udf(function).map_err(from_datafusion)?;
@@ -153,6 +155,11 @@ impl Planner {
             default_null_ordering: NullOrdering::NullsMax,
         }
     }
+}
+
+/// DataFusion's rules without one that sums sums: the type of our `sum` is wider than that of what it adds up.
+fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    Optimizer::new().rules.into_iter().filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by").collect()
 }
 
 /// DataFusion's settings, pinned: results must not depend on the machine or on a default that moves.

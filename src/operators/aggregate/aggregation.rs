@@ -268,13 +268,14 @@ impl Operator for Aggregation {
     fn push(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
         let batch = self.refuse(batch, out)?;
         let evaluate = |rows: &RecordBatch| self.calls.iter().map(|k| k.call.arguments(k.method, rows)).collect::<Result<Vec<_>, _>>();
-        let Some((batch, args)) = evaluate_rows(&batch, evaluate, out)? else { return Ok(()) };
-        let groups = self.layout.of_input(batch.rows());
-        for multiset in &mut self.multisets {
-            multiset.push(&groups, &args[multiset.call()], &batch)?;
-        }
-        for part in groups.parts() {
-            self.apply(&groups, &part, &args, batch.weights())?;
+        for (batch, args) in evaluate_rows(&batch, evaluate, out)? {
+            let groups = self.layout.of_input(batch.rows());
+            for multiset in &mut self.multisets {
+                multiset.push(&groups, &args[multiset.call()], &batch)?;
+            }
+            for part in groups.parts() {
+                self.apply(&groups, &part, &args, batch.weights())?;
+            }
         }
         Ok(())
     }

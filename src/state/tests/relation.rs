@@ -6,11 +6,11 @@ mod support;
 
 use headwater_state::{Relation, Shape, TableId, Writes};
 use headwater_types::{ChangeBatch, Epoch, ErrorKind, ObjectId};
-use support::{Base, Row, changes, keys, read_changes, read_rows, read_scan, rows, schema};
+use support::{Row, TestStore, changes, keys, read_changes, read_rows, read_scan, rows, schema};
 
 const ID: TableId = TableId { object: ObjectId(3), number: TableId::ROWS };
 
-fn open(base: &Base, shape: &Shape) -> Relation {
+fn open(base: &TestStore, shape: &Shape) -> Relation {
     Relation::open(base.store(), ID, schema(), shape.clone()).unwrap()
 }
 
@@ -31,7 +31,7 @@ fn the_outbox_survives_reopen_and_release_frees_it() {
     for (on_disk, shape) in
         [(false, Shape::Keyed(vec![0])), (true, Shape::Keyed(vec![0])), (false, Shape::AppendOnly), (true, Shape::AppendOnly)]
     {
-        let mut base = Base::new(on_disk);
+        let mut base = TestStore::new(on_disk);
         let mut relation = open(&base, &shape);
         relation.apply(changes(&[(row(0, "before"), 1)])).unwrap();
         base.commit(|epoch, writes| relation.flush(epoch, writes).unwrap());
@@ -75,7 +75,7 @@ fn the_outbox_survives_reopen_and_release_frees_it() {
 #[test]
 fn an_append_only_relation_keeps_order_and_few_blocks() {
     for on_disk in [false, true] {
-        let mut base = Base::new(on_disk);
+        let mut base = TestStore::new(on_disk);
         let mut relation = open(&base, &Shape::AppendOnly);
         let mut expected = Vec::new();
         for epoch in 0..1_000i64 {
@@ -105,7 +105,7 @@ fn an_append_only_relation_keeps_order_and_few_blocks() {
 
 #[test]
 fn trimming_drops_the_oldest() {
-    let mut base = Base::new(false);
+    let mut base = TestStore::new(false);
     let mut relation = open(&base, &Shape::AppendOnly);
     for epoch in 0..200i64 {
         let new: Vec<Row> = (0..100).map(|i| row(epoch, &format!("{}", i * 7_919))).collect();
@@ -124,7 +124,7 @@ fn trimming_drops_the_oldest() {
 
 #[test]
 fn rows_are_repeated_by_their_weight() {
-    let mut base = Base::new(false);
+    let mut base = TestStore::new(false);
     let mut relation = open(&base, &Shape::Keyed(vec![]));
     relation.apply(changes(&[(row(1, "a"), 3), (row(2, "b"), 20_000), (row(3, "c"), 1)])).unwrap();
     base.commit(|epoch, writes| relation.flush(epoch, writes).unwrap());
@@ -140,7 +140,7 @@ fn rows_are_repeated_by_their_weight() {
 
 #[test]
 fn a_row_there_fewer_than_zero_times_is_a_bug() {
-    let mut base = Base::new(false);
+    let mut base = TestStore::new(false);
     let mut relation = open(&base, &Shape::Keyed(vec![0]));
     relation.apply(changes(&[(row(1, "a"), 1)])).unwrap();
     base.commit(|epoch, writes| relation.flush(epoch, writes).unwrap());
@@ -152,7 +152,7 @@ fn a_row_there_fewer_than_zero_times_is_a_bug() {
 
 #[test]
 fn dropping_an_object_leaves_nothing_and_spares_its_readers() {
-    let mut base = Base::new(false);
+    let mut base = TestStore::new(false);
     let (mut relation, mut log) = (
         open(&base, &Shape::Keyed(vec![0])),
         Relation::open(base.store(), TableId::new(ID.object, TableId::LATE), schema(), Shape::AppendOnly).unwrap(),

@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use headwater_state::{ResidentTable, StateColumns, TableId};
 use headwater_types::{ErrorKind, ObjectId, Result};
 use proptest::prelude::*;
-use support::Base;
+use support::TestStore;
 
 /// Count and sum.
 #[derive(Default)]
@@ -136,7 +136,7 @@ fn kinds() -> impl Strategy<Value = Keys> {
 type Model = BTreeMap<(i64, i64), (i64, i64)>;
 
 struct Play {
-    base: Base,
+    base: TestStore,
     kind: Keys,
     table: Option<ResidentTable<Sums>>,
     model: Model,
@@ -149,7 +149,7 @@ struct Play {
 impl Play {
     fn new(kind: Keys, on_disk: bool) -> Play {
         let mut play = Play {
-            base: Base::new(on_disk),
+            base: TestStore::new(on_disk),
             kind,
             table: None,
             model: Model::new(),

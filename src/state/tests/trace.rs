@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondTy
 use headwater_state::{End, TableId, Trace};
 use headwater_types::{ChangeBatch, ObjectId};
 use proptest::prelude::*;
-use support::{Base, Row, changes, keys, read_changes, read_rows, rows, schema};
+use support::{Row, TestStore, changes, keys, read_changes, read_rows, rows, schema};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -82,7 +82,7 @@ fn check(trace: &Trace, model: &Model) {
 }
 
 fn play(steps: Vec<Step>, on_disk: bool) {
-    let mut base = Base::new(on_disk);
+    let mut base = TestStore::new(on_disk);
     let id = TableId::new(ObjectId(5), 2);
     let mut trace = Trace::open(base.store(), id, schema(), &[0]).unwrap();
     let (mut synced, mut written, mut model) = (Model::new(), Model::new(), Model::new());
@@ -148,7 +148,7 @@ fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
 #[test]
 fn large_traces_merge_in_portions_and_survive_reopens() {
     for on_disk in [false, true] {
-        let mut base = Base::new(on_disk);
+        let mut base = TestStore::new(on_disk);
         let id = TableId::new(ObjectId(1), 0);
         let mut trace = Trace::open(base.store(), id, schema(), &[0]).unwrap();
         let mut model = Model::new();
@@ -189,9 +189,9 @@ fn large_traces_merge_in_portions_and_survive_reopens() {
 
 #[test]
 fn a_snapshot_outlives_the_merges_and_its_blocks_go_with_it() {
-    let mut base = Base::new(false);
+    let mut base = TestStore::new(false);
     let mut trace = Trace::open(base.store(), TableId::new(ObjectId(1), 0), schema(), &[0]).unwrap();
-    let fill = |base: &mut Base, trace: &mut Trace, epochs: i64| {
+    let fill = |base: &mut TestStore, trace: &mut Trace, epochs: i64| {
         for epoch in 0..epochs {
             let new: Vec<(Row, i64)> = (0..200).map(|k| ((Some(k), Some("x".repeat(400))), if epoch % 2 == 0 { 1 } else { -1 })).collect();
             trace.insert(changes(&new)).unwrap();
@@ -215,7 +215,7 @@ fn a_snapshot_outlives_the_merges_and_its_blocks_go_with_it() {
 #[test]
 fn forgotten_rows_are_gone_from_sight_and_then_from_the_store() {
     for on_disk in [false, true] {
-        let mut base = Base::new(on_disk);
+        let mut base = TestStore::new(on_disk);
         let time = DataType::Timestamp(TimeUnit::Microsecond, None);
         let schema = Arc::new(Schema::new(vec![Field::new("t", time, true), Field::new("v", DataType::Int64, false)]));
         let batch = |times: Vec<Option<i64>>| {

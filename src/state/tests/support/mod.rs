@@ -9,7 +9,7 @@ use headwater_state::{BlockStore, MemoryStore, RocksOptions, RocksStore, Snapsho
 use headwater_types::{ChangeBatch, Epoch};
 
 /// A database that can be closed and opened.
-pub struct Base {
+pub struct TestStore {
     memory: Option<Arc<MemoryStore>>,
     directory: tempfile::TempDir,
     pub store: Option<Arc<Store>>,
@@ -19,10 +19,10 @@ pub struct Base {
 /// A small cache, so that blocks are read from the store again.
 const CACHE_BYTES: usize = 64 << 10;
 
-impl Base {
-    pub fn new(on_disk: bool) -> Base {
+impl TestStore {
+    pub fn new(on_disk: bool) -> TestStore {
         let memory = (!on_disk).then(|| Arc::new(MemoryStore::new()));
-        let mut base = Base { memory, directory: tempfile::tempdir().unwrap(), store: None, epoch: Epoch(0) };
+        let mut base = TestStore { memory, directory: tempfile::tempdir().unwrap(), store: None, epoch: Epoch(0) };
         base.reopen();
         base
     }
