@@ -15,6 +15,9 @@ use super::compare::same_rows;
 use super::query::{Query, query};
 use super::relation::{Relation, Table};
 
+/// What a window says of a row without a time.
+const NO_WINDOW: &str = "the time of the window is NULL";
+
 /// A seed that takes longer than this hangs.
 const SEED_TIME_MAX: Duration = Duration::from_secs(120);
 const VIEWS_MAX: usize = 5;
@@ -142,7 +145,12 @@ impl Run {
         for view in &self.views {
             let name = &view.relation.name;
             let rows = session.query(&format!("SELECT * FROM {name}")).await.map_err(|e| format!("view {name}: {e}"))?;
-            let batch = session.query(&view.query.sql).await.map_err(|e| format!("the batch of view {name}: {e}"))?;
+            let batch = match session.query(&view.query.sql).await {
+                Ok(batch) => batch,
+                // The batch engine joins conditions and then fails as a whole on a row that only one of them leaves out; a view does not.
+                Err(error) if error.message().contains(NO_WINDOW) => continue,
+                Err(error) => return Err(format!("the batch of view {name}: {error}")),
+            };
             same_rows(name, &view.query.columns, &rows, &batch).map_err(|e| format!("{e}\n  its query: {}", view.query.sql))?;
             self.tally.comparisons += 1;
         }
