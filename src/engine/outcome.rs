@@ -42,7 +42,7 @@ pub enum CopyKind {
     None,
     /// COPY … TO STDOUT: the rows go out as copy data.
     Out,
-    /// COPY table FROM STDIN: the client sends rows for [`crate::Session::copy_in`].
+    /// COPY table FROM STDIN: the client sends rows. Refused in this version.
     In,
 }
 

@@ -45,7 +45,7 @@ pub enum Bound {
     ExplainWatermark(Arc<Object>),
     /// FLUSH.
     Flush,
-    /// SET [LOCAL] name = value, checked; no value: back to the default.
+    /// `SET [LOCAL] name = value`, checked; no value: back to the default.
     Set {
         /// The setting.
         name: String,

@@ -60,7 +60,7 @@ pub struct Relation {
     pub schema: &'static str,
     /// Its name there.
     pub name: &'static str,
-    /// Its columns, as `name type, name type`; the types are those of [`Kind`].
+    /// Its columns, as `name type, name type`; the types are those of `Kind`.
     pub columns: &'static str,
     /// Its rows, each with a value a column.
     pub rows: fn(&Facts) -> Vec<Vec<Cell>>,
