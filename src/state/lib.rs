@@ -20,6 +20,7 @@ mod snapshot;
 mod spine;
 mod stack;
 mod store;
+mod synced;
 mod trace;
 mod word_table;
 

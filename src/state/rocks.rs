@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use headwater_types::{Error, Result};
 use parking_lot::Mutex;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IteratorMode, LogLevel, Options,
-    ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction, IteratorMode,
+    LogLevel, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
+use crate::synced::SyncedNote;
 use crate::{BlockStore, Family, Writes};
 
 /// The version of everything this program writes into a data directory. It reads this one and older ones.
@@ -45,6 +46,7 @@ impl Default for RocksOptions {
 pub struct RocksStore {
     db: DB,
     directory: PathBuf,
+    synced: SyncedNote,
     /// The first failed write or sync: what every later call answers.
     failed: Mutex<Option<Error>>,
 }
@@ -58,13 +60,8 @@ impl RocksStore {
         std::fs::create_dir_all(directory)
             .map_err(|e| Error::storage(format!("cannot create the data directory {}: {e}", directory.display())))?;
         let is_new = check_files(directory)?;
-        let cache = Cache::new_lru_cache(options.cache_bytes);
-        let families = [
-            ColumnFamilyDescriptor::new(name(Family::Meta), meta_options(&cache)),
-            ColumnFamilyDescriptor::new(name(Family::Blocks), blocks_options(&cache, &options)),
-        ];
-        let db = DB::open_cf_descriptors(&database_options(), directory, families).map_err(|e| open_error(directory, &e))?;
-        let store = RocksStore { db, directory: directory.to_path_buf(), failed: Mutex::new(None) };
+        let db = open_database(directory, &options)?;
+        let store = RocksStore { db, directory: directory.to_path_buf(), synced: SyncedNote::open(directory)?, failed: Mutex::new(None) };
         store.check_format(is_new)?;
         Ok(store)
     }
@@ -158,7 +155,9 @@ impl BlockStore for RocksStore {
 
     fn sync(&self) -> Result<()> {
         self.check()?;
-        self.db.flush_wal(true).map_err(|e| self.close_with(self.error("syncing", &e)))
+        let written = self.db.latest_sequence_number();
+        self.db.flush_wal(true).map_err(|e| self.close_with(self.error("syncing", &e)))?;
+        self.synced.write(written).map_err(|e| self.close_with(e))
     }
 
     fn checkpoint(&self, directory: &Path) -> Result<()> {
@@ -175,8 +174,43 @@ fn name(family: Family) -> &'static str {
     }
 }
 
-fn database_options() -> Options {
+/// Opens the database and makes sure that it holds everything that was ever synced. After a power loss the log ends anywhere behind that.
+fn open_database(directory: &Path, options: &RocksOptions) -> Result<DB> {
+    let synced = SyncedNote::read(directory);
+    let open = |mode| DB::open_cf_descriptors(&database_options(mode), directory, families(options));
+    let db = match open(DBRecoveryMode::TolerateCorruptedTailRecords) {
+        // Not merely cut short. Nothing has been changed yet, so look first at what would be left.
+        Err(error) if error.kind() == rocksdb::ErrorKind::Corruption && is_whole_up_to(synced, directory, options) => {
+            open(DBRecoveryMode::PointInTime)
+        }
+        other => other,
+    };
+    let db = db.map_err(|e| open_error(directory, &e))?;
+    if db.latest_sequence_number() < synced {
+        let message = format!("the data directory {} is damaged: a part of its log that was synced is missing", directory.display());
+        return Err(Error::corrupt(message).with_hint("restore from a checkpoint into an empty directory"));
+    }
+    Ok(db)
+}
+
+/// True if what can be read before the first damage of the log holds everything up to the sequence number `synced`.
+fn is_whole_up_to(synced: u64, directory: &Path, options: &RocksOptions) -> bool {
+    let database = database_options(DBRecoveryMode::PointInTime);
+    let readable = DB::open_cf_descriptors_read_only(&database, directory, families(options), false);
+    readable.is_ok_and(|db| db.latest_sequence_number() >= synced)
+}
+
+fn families(options: &RocksOptions) -> [ColumnFamilyDescriptor; 2] {
+    let cache = Cache::new_lru_cache(options.cache_bytes);
+    [
+        ColumnFamilyDescriptor::new(name(Family::Meta), meta_options(&cache)),
+        ColumnFamilyDescriptor::new(name(Family::Blocks), blocks_options(&cache, options)),
+    ]
+}
+
+fn database_options(recovery: DBRecoveryMode) -> Options {
     let mut options = Options::default();
+    options.set_wal_recovery_mode(recovery);
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     // One flush and one compaction thread: the cores belong to the epochs.

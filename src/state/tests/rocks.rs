@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use headwater_state::{BlockStore, FORMAT_VERSION, Family, RocksOptions, RocksStore, Writes};
 use headwater_types::ErrorKind;
@@ -150,18 +150,66 @@ fn a_lost_current_file_is_not_a_new_database() {
     assert!(error.message().contains("CURRENT"), "{error}");
 }
 
+/// The newest log of a store that was dropped.
+fn newest_log(directory: &Path) -> PathBuf {
+    let files = fs::read_dir(directory).unwrap().map(|f| f.unwrap().path());
+    files.filter(|f| f.extension().is_some_and(|e| e == "log")).max().unwrap()
+}
+
+/// A log with two synced entries and one that is not.
+fn log_of_three(directory: &Path) -> (PathBuf, Vec<u8>) {
+    let store = open(directory).unwrap();
+    put(&store, Family::Meta, "a", &[1; 1_000]);
+    put(&store, Family::Meta, "b", &[2; 1_000]);
+    store.sync().unwrap();
+    put(&store, Family::Meta, "c", &[3; 1_000]);
+    drop(store);
+    let log = newest_log(directory);
+    let bytes = fs::read(&log).unwrap();
+    (log, bytes)
+}
+
+/// What a power loss leaves of an entry that was not synced: less of it, nothing, or anything.
 #[test]
 fn a_torn_tail_of_the_log_is_cut_off() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path()).unwrap();
-    put(&store, Family::Meta, "a", b"1");
-    put(&store, Family::Meta, "b", &[2; 1_000]);
-    drop(store);
-    let files = fs::read_dir(directory.path()).unwrap().map(|f| f.unwrap().path());
-    let log = files.filter(|f| f.extension().is_some_and(|e| e == "log")).max().unwrap();
-    let bytes = fs::read(&log).unwrap();
-    fs::write(&log, &bytes[..bytes.len() - 300]).unwrap();
-    let store = open(directory.path()).unwrap();
-    assert_eq!(store.get(Family::Meta, b"a").unwrap(), Some(b"1".to_vec()));
-    assert_eq!(store.get(Family::Meta, b"b").unwrap(), None);
+    for damage in ["cut", "zeros", "garbage"] {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, mut bytes) = log_of_three(directory.path());
+        let tail = bytes.len() - 300;
+        match damage {
+            "cut" => bytes.truncate(tail),
+            "zeros" => bytes[tail..].fill(0),
+            _ => bytes[tail..].fill(0xAA),
+        }
+        fs::write(&log, bytes).unwrap();
+        let store = open(directory.path()).unwrap();
+        let has = |key: &[u8]| store.get(Family::Meta, key).unwrap().is_some();
+        assert!(has(b"a") && has(b"b") && !has(b"c"), "{damage}");
+    }
+}
+
+#[test]
+fn a_log_that_lost_what_was_synced_is_damaged() {
+    for damage in ["flip", "cut", "remove"] {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, mut bytes) = log_of_three(directory.path());
+        let middle = bytes.len() / 2;
+        match damage {
+            "flip" => bytes[middle] ^= 1,
+            "cut" => bytes.truncate(middle),
+            _ => bytes.clear(),
+        }
+        if damage == "remove" {
+            fs::remove_file(&log).unwrap()
+        } else {
+            fs::write(&log, &bytes).unwrap()
+        }
+        // It stays damaged: opening it once more does not make it whole.
+        for _ in 0..2 {
+            let error = open(directory.path()).err().unwrap_or_else(|| panic!("{damage} was not noticed"));
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{damage}: {error}");
+            assert!(error.message().contains(&directory.path().display().to_string()), "{damage}: {error}");
+        }
+        assert!(damage != "flip" || fs::read(&log).unwrap() == bytes, "a damaged log is kept");
+    }
 }
