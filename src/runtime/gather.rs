@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Select;
 use headwater_connectors::{SourceBatch, SourceEvent};
-use headwater_types::{ChangeBatch, Epoch, ObjectId, Result};
+use headwater_types::{ChangeBatch, Epoch, ObjectId, Result, data_bytes};
 
 use crate::command::Command;
 use crate::epoch_loop::EpochLoop;
@@ -201,7 +201,7 @@ impl EpochLoop {
         clock.max_seen = clock.max_seen.max(dated.max_seen);
         self.rows += dated.rows.num_rows() as u64;
         gathered.rows += dated.rows.num_rows();
-        gathered.bytes += dated.rows.get_array_memory_size();
+        gathered.bytes += data_bytes(&dated.rows);
         gathered.dirty = true;
         if let Some(errors) = self.sources.get_mut(&source).filter(|_| shared).map(|s| &mut s.errors) {
             if !rejects.is_empty() {

@@ -18,7 +18,7 @@ use arrow::ipc::reader::read_record_batch;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow::ipc::{CompressionType, MetadataVersion, root_as_message};
 use arrow::row::Rows;
-use headwater_types::{ChangeBatch, Error, Result, RowOrder};
+use headwater_types::{ChangeBatch, Error, Result, RowOrder, data_bytes};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const VERSION: u8 = 1;
@@ -38,7 +38,7 @@ pub(crate) struct Block {
 
 impl Block {
     pub(crate) fn new(changes: ChangeBatch) -> Block {
-        let bytes = data_bytes(changes.rows()) + changes.weights().map_or(0, |w| w.len() * 8);
+        let bytes = changes.bytes();
         Block { changes, keys: OnceLock::new(), short_keys: OnceLock::new(), bytes }
     }
 
@@ -77,11 +77,6 @@ impl Block {
         let keys = order.rows(self.changes.rows())?;
         Ok(place.get_or_init(|| keys))
     }
-}
-
-/// Bytes that the values of `rows` take, not counting what their buffers hold beyond them.
-pub(crate) fn data_bytes(rows: &RecordBatch) -> usize {
-    rows.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or_else(|_| c.get_array_memory_size())).sum()
 }
 
 /// Columns of a block of `schema` that has weights.

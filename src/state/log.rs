@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Epoch, Result};
+use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Epoch, Result, data_bytes};
 
 use crate::roster::Roster;
 use crate::run::{Run, RunWriter};
@@ -143,7 +143,7 @@ impl Log {
     /// Bytes in memory, the shared cache not counted.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.roster.memory_bytes() + self.fresh.iter().map(RecordBatch::get_array_memory_size).sum::<usize>()
+        self.roster.memory_bytes() + self.fresh.iter().map(data_bytes).sum::<usize>()
     }
 }
 

@@ -10,6 +10,12 @@ use crate::{Error, Result};
 /// Operators hand on batches of at most this many rows: large enough to spread the cost of a call, small enough to stay in the cache.
 pub const BATCH_ROWS_MAX: usize = 8_192;
 
+/// Bytes that the values of `rows` take, not counting what their buffers hold beyond them: pieces of one large batch add up to that batch.
+#[must_use]
+pub fn data_bytes(rows: &RecordBatch) -> usize {
+    rows.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or_else(|_| c.get_array_memory_size())).sum()
+}
+
 /// Rows with weights: `+n` inserts a row n times, `-n` deletes it n times (a Z-set). Without weights every row is inserted once.
 #[derive(Debug, Clone)]
 pub struct ChangeBatch {
@@ -95,10 +101,10 @@ impl ChangeBatch {
         self.len() == 0
     }
 
-    /// Bytes that this batch keeps alive.
+    /// Bytes that the rows and weights take; of buffers that are shared with other batches only its own part.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.rows.get_array_memory_size() + self.weights.as_ref().map_or(0, |w| w.inner().capacity())
+        data_bytes(&self.rows) + self.weights.as_ref().map_or(0, |w| size_of_val(&w[..]))
     }
 
     /// `length` rows from `offset` on; shares the buffers.
@@ -173,5 +179,24 @@ impl ChangeBatch {
             }
         }
         Self::new(rows, weights)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn pieces_take_together_what_the_whole_takes() {
+        let names: ArrayRef = Arc::new(StringArray::from_iter_values((0..100_000).map(|n| n.to_string())));
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
+        let rows = RecordBatch::try_from_iter([("name", names), ("number", numbers)]).expect("columns of one length");
+        let whole = ChangeBatch::new(rows, vec![1; 100_000]).expect("as many weights");
+        let pieces: usize = whole.chunks().map(|piece| piece.bytes()).sum();
+        assert!(pieces >= whole.bytes() && pieces < whole.bytes() + whole.bytes() / 100, "{pieces} of {}", whole.bytes());
     }
 }

@@ -8,7 +8,7 @@ mod epoch;
 mod error;
 mod rows;
 
-pub use change::{BATCH_ROWS_MAX, ChangeBatch};
+pub use change::{BATCH_ROWS_MAX, ChangeBatch, data_bytes};
 pub use clock::{Clock, HeldClock, SystemClock};
 pub use consolidate::{consolidate, multiplicities_negative};
 pub use epoch::{END_OF_TIME, Epoch, Micros, ObjectId, Watermarks};
