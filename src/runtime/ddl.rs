@@ -129,10 +129,7 @@ impl EpochLoop {
         let Some(view) = self.views.remove(&id) else { return };
         let name = view.def.name.clone();
         let mut writes = std::mem::take(&mut self.writes);
-        if let Err(error) = self.park_view(&view) {
-            self.broken = Some(error);
-        }
-        self.unfeed_view(id, &mut writes);
+        self.broken = self.park_view(&view, &mut writes).err().or(self.broken.take());
         self.writes = writes;
         self.wanted = true;
         view.reads().into_iter().for_each(|table| self.release_epochs(table));

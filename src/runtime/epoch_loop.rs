@@ -233,7 +233,8 @@ impl EpochLoop {
         let due = self.is_due();
         self.begin(epoch);
         let gathered = self.gather(first, epoch)?;
-        if gathered.dirty || due || std::mem::take(&mut self.wanted) || !self.on_commit.is_empty() {
+        let wanted = std::mem::take(&mut self.wanted);
+        if gathered.dirty || due || wanted || !self.on_commit.is_empty() {
             self.finish(epoch);
             let writes = self.flush(epoch)?;
             self.commit(epoch, writes)?;

@@ -51,12 +51,12 @@ impl EpochLoop {
         self.erase_unread(writes);
     }
 
-    /// A private feed without views goes; the shared one, too, unless a private one has yet to meet it: then it is not read.
+    /// A private feed without views goes; the shared one, too, once it has moved, unless a private one has yet to meet it: then it is not read.
     fn erase_unread(&mut self, writes: &mut Writes) {
         // One that has not started yet finds out where its source starts.
         self.feeds.values_mut().filter(|f| f.is_unread()).for_each(Feed::close);
         for shared in [false, true] {
-            let goes = |f: &&Feed| f.is_unread() && self.is_shared(f) == shared && (!shared || !self.is_awaited(f));
+            let goes = |f: &&Feed| f.is_unread() && self.is_shared(f) == shared && (!shared || !self.is_needed(f));
             let unread: Vec<FeedId> = self.feeds.values().filter(goes).map(|f| f.id).collect();
             for id in unread {
                 self.erase_feed(id, writes);
@@ -65,19 +65,20 @@ impl EpochLoop {
     }
 
     /// A view has failed: its feeds wait for it, apart from the others, where its stored state stands; for one that will begin anew, at the start.
-    pub(crate) fn park_view(&mut self, view: &RunningView) -> Result<()> {
+    pub(crate) fn park_view(&mut self, view: &RunningView, writes: &mut Writes) -> Result<()> {
         let is_over_kept = view.reads().into_iter().any(|table| !self.is_stream(table));
         let feeds = self.feeds.values().filter(|f| f.record.subscribers.contains(&view.id));
         for (id, source) in feeds.map(|f| (f.id, f.record.source)).collect::<Vec<_>>() {
             let committed = if is_over_kept { None } else { self.committed_feed(id)? };
             let parked = self.new_feed(source);
-            if let Some(feed) = self.feeds.get_mut(&parked) {
-                if let Some((record, partitions)) = committed {
-                    *feed = Feed::copied(parked, record, partitions);
-                }
-                feed.set_subscribed(view.id, true);
+            if let (Some(feed), Some((record, partitions))) = (self.feeds.get_mut(&parked), committed) {
+                *feed = Feed::copied(parked, record, partitions);
+            }
+            for (id, subscribed) in [(id, false), (parked, true)] {
+                self.feeds.entry(id).and_modify(|feed| feed.set_subscribed(view.id, subscribed));
             }
         }
+        self.erase_unread(writes);
         Ok(())
     }
 
@@ -90,9 +91,10 @@ impl EpochLoop {
         self.sources.get(&feed.record.source).is_some_and(|s| s.shared == Some(feed.id))
     }
 
-    /// True if another feed of the same source has yet to meet this one.
-    fn is_awaited(&self, feed: &Feed) -> bool {
-        self.feeds.values().any(|f| f.record.source == feed.record.source && f.id != feed.id)
+    /// True if a shared feed stays although no view reads it: another of the same source has yet to meet it, or it stands where the next view begins.
+    fn is_needed(&self, feed: &Feed) -> bool {
+        let start = self.sources.get(&feed.record.source).and_then(|s| s.start.as_ref());
+        feed.is_unmoved(start) || self.feeds.values().any(|f| f.record.source == feed.record.source && f.id != feed.id)
     }
 
     /// True if `view` reads some source apart from the others.

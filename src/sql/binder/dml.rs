@@ -253,10 +253,6 @@ fn on_conflict(context: &Context<'_>, insert: &SqlInsert, table: &Object) -> Res
         OnConflictAction::DoNothing => return Ok(OnConflict::Nothing),
         OnConflictAction::DoUpdate(update) => update,
     };
-    if spec(table)?.append_only {
-        let error = Error::invalid(format!("table \"{}\" is APPEND ONLY: ON CONFLICT DO UPDATE is not possible", table.name));
-        return Err(error.with_sqlstate("42809").with_hint("ON CONFLICT DO NOTHING"));
-    }
     if key.is_empty() || conflict.conflict_target.is_none() {
         return Err(syntax("ON CONFLICT DO UPDATE needs the columns of the primary key"));
     }
