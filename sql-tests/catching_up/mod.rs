@@ -1,11 +1,11 @@
 //! Views that come late or have failed: they meet the others under load, stay off the cut until they have, and begin anew where they must.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use headwater::{Clock, Database, ErrorKind, MemoryStore, Options, Session, SystemClock};
+use headwater::{Database, ErrorKind, MemoryStore, Options, Session};
 use libtest_mimic::Trial;
+use tokio::task::JoinSet;
 
 use crate::scripts::views::lines;
 use crate::simulation::connector::WorldConnector;
@@ -70,19 +70,13 @@ async fn meets_a_source_under_load() -> Result<(), String> {
     run(&mut session, SOURCE).await?;
     run(&mut session, "CREATE MATERIALIZED VIEW first AS SELECT count(*) AS c, sum(n) AS s FROM events").await?;
     (0..20_000).for_each(|id| send(&world, (id % 3) as usize, id));
-    let stop = Arc::new(AtomicBool::new(false));
-    let sender = std::thread::spawn({
-        let (world, stop) = (world.clone(), stop.clone());
-        move || {
-            let clock = SystemClock::default();
-            let mut id = 20_000;
-            while !stop.load(Ordering::SeqCst) {
-                (0..11).for_each(|more| send(&world, ((id + more) % 3) as usize, id + more));
-                id += 11;
-                let next = clock.elapsed() + Duration::from_micros(500);
-                while clock.elapsed() < next {
-                    std::thread::yield_now();
-                }
+    let mut sender = JoinSet::new();
+    sender.spawn({
+        let world = world.clone();
+        async move {
+            for id in (20_000..).step_by(22) {
+                (id..id + 22).for_each(|id| send(&world, (id % 3) as usize, id));
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
     });
@@ -96,8 +90,7 @@ async fn meets_a_source_under_load() -> Result<(), String> {
             failed => failed,
         };
     }
-    stop.store(true, Ordering::SeqCst);
-    sender.join().map_err(|_| "the sender panicked".to_string())?;
+    sender.shutdown().await;
     met?;
     same(&mut session, "SELECT count(*) FROM headwater.sources", "SELECT 3").await?;
     run(&mut session, "FLUSH").await?;
