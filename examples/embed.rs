@@ -26,8 +26,8 @@ async fn main() -> Result<()> {
         let users = Int64Array::from_iter_values((0..1_000).map(|n| n % 3));
         let times = TimestampMicrosecondArray::from_iter_values((0..1_000).map(|n| minute * 60_000_000 + n * 1_000));
         let batch = RecordBatch::try_new(inserter.schema(), vec![Arc::new(users), Arc::new(times)])?;
-        let epoch = inserter.insert(batch).await?;
-        println!("inserted in epoch {epoch}");
+        let done = inserter.insert(batch).await?;
+        println!("inserted {} rows in epoch {}", done.inserted, done.epoch);
     }
     while let Some(change) = changes.next().await {
         let rows: usize = change.changes.iter().map(headwater::ChangeBatch::len).sum();

@@ -37,7 +37,7 @@ impl Connector for Memory {
         _clock: Arc<dyn Clock>,
     ) -> Result<Vec<Box<dyn Source>>> {
         let at = positions.get("0").and_then(|p| p.0.parse().ok()).unwrap_or(0);
-        Ok(vec![Box::new(Reader { batches: self.batches.clone(), at, tokens: Vec::new() })])
+        Ok(vec![Box::new(Reader { batches: self.batches.clone(), at, tokens: Vec::new(), upto: None })])
     }
 }
 
@@ -45,11 +45,15 @@ struct Reader {
     batches: Vec<RecordBatch>,
     at: usize,
     tokens: Vec<u64>,
+    upto: Option<usize>,
 }
 
 impl Source for Reader {
     fn poll(&mut self, _wait: Duration, events: &mut Vec<SourceEvent>) -> Result<()> {
         for _ in 0..BATCHES_PER_POLL {
+            if self.upto.is_some_and(|upto| self.at >= upto) {
+                return Ok(());
+            }
             let Some(rows) = self.batches.get(self.at).cloned() else {
                 events.extend(self.tokens.drain(..).map(SourceEvent::Flushed));
                 events.push(SourceEvent::Finished);
@@ -64,6 +68,11 @@ impl Source for Reader {
 
     fn flush(&mut self, token: u64) -> Result<()> {
         self.tokens.push(token);
+        Ok(())
+    }
+
+    fn stop_at(&mut self, upto: &Positions) -> Result<()> {
+        self.upto = Some(upto.get("0").and_then(|p| p.0.parse().ok()).unwrap_or(self.at));
         Ok(())
     }
 }

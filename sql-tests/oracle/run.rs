@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::slt::ScriptDatabase;
-use headwater::Session;
+use headwater::{MemoryStore, Options, Session};
 use headwater_types::{Error, ErrorKind};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -53,10 +53,18 @@ struct Run {
     tally: Tally,
 }
 
+/// A database in memory in which new views catch up in steps of a few rows.
+pub async fn with_small_chunks(rng: &mut SmallRng) -> Result<Arc<ScriptDatabase>, Error> {
+    let memory = Arc::new(MemoryStore::new());
+    let backfill_rows = rng.random_range(1..10);
+    let options = Options { blocks: Some(memory.clone()), backfill_rows, ..Options::in_memory() };
+    ScriptDatabase::open(options, Some(memory)).await
+}
+
 impl Run {
     async fn start(seed: u64) -> Result<Self, Error> {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let database = ScriptDatabase::in_memory().await?;
+        let database = with_small_chunks(&mut rng).await?;
         let session = Some(database.session().await?);
         let tables = (0..rng.random_range(1..4)).map(|at| Table::random(&mut rng, format!("t{at}"))).collect();
         let (views, statements, tally) = (Vec::new(), Vec::new(), Tally::default());
@@ -105,10 +113,13 @@ impl Run {
         let name = format!("v{}", self.names);
         self.names += 1;
         self.tally.views += 1;
+        let background = if self.rng.random_bool(0.5) { "on" } else { "off" };
+        self.execute(&format!("SET background_ddl = {background}")).await.map_err(|e| e.to_string())?;
         match self.execute(&format!("CREATE MATERIALIZED VIEW {name} AS {}", query.sql)).await {
             Ok(()) => {
                 let relation = Relation { name, columns: query.columns.clone(), append_only: query.append_only };
                 self.views.push(View { relation, query });
+                self.catch_up().await?;
                 self.compare().await
             }
             Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -121,6 +132,17 @@ impl Run {
             }
             Err(error) => Err(format!("a view failed: {error}")),
         }
+    }
+
+    /// Writes and kills go on while a view that was created in the background is catching up.
+    async fn catch_up(&mut self) -> Result<(), String> {
+        for _ in 0..self.rng.random_range(0..4) {
+            match self.rng.random_range(0..4) {
+                0 => self.crash().await?,
+                _ => self.change().await?,
+            }
+        }
+        self.execute("FLUSH").await.map_err(|e| format!("FLUSH: {e}"))
     }
 
     /// The last view, which no other reads.

@@ -1,10 +1,10 @@
 //! The simulation: whole databases on a held clock, with a disk that loses unsynced writes and a source and sinks that fail, killed at random moments.
 
-mod connector;
+pub(crate) mod connector;
 mod run;
 mod sink;
 mod source;
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 

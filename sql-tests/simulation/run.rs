@@ -33,6 +33,22 @@ const SCRIPT: [&str; 8] = [
     "CREATE SINK minutes_out FROM minutes WITH (connector = 'world', type = 'upsert', primary_key = 'window_start,k', target = 'minutes')",
 ];
 
+/// Queries of views that come late (over a source, views, a table, both, and what stands beside them), with the same over what is kept.
+const LATE: [(&str, &str); 6] = [
+    ("SELECT k, count(*) AS c, max(n) AS hi FROM events GROUP BY k", "SELECT k, count(*) AS c, max(n) AS hi FROM everything GROUP BY k"),
+    (
+        "SELECT k, count(*) AS c, min(n) AS lo FROM everything GROUP BY k",
+        "SELECT k, count(*) AS c, min(n) AS lo FROM everything GROUP BY k",
+    ),
+    ("SELECT k, c + 1 AS c FROM totals", "SELECT k, c + 1 AS c FROM totals"),
+    ("SELECT id % 3 AS k, count(*) AS c FROM kept GROUP BY id % 3", "SELECT id % 3 AS k, count(*) AS c FROM kept GROUP BY id % 3"),
+    (
+        "SELECT e.k, count(*) AS c FROM events e JOIN everything v ON e.id = v.id GROUP BY e.k",
+        "SELECT k, count(*) AS c FROM everything GROUP BY k",
+    ),
+    ("SELECT k, sum(weight) AS c FROM minutes$late GROUP BY k", "SELECT k, sum(weight) AS c FROM minutes$late GROUP BY k"),
+];
+
 /// Runs `seed`.
 ///
 /// # Errors
@@ -65,6 +81,9 @@ struct Run {
     acknowledged: Vec<i32>,
     unknown: Vec<i32>,
     tally: Tally,
+    /// Views that were created while events came: name, and the query that says what must be in them.
+    late: Vec<(String, &'static str)>,
+    names: usize,
 }
 
 impl Run {
@@ -72,12 +91,14 @@ impl Run {
         let mut rng = SmallRng::seed_from_u64(seed);
         let world = World::new(rng.random_range(1..4));
         let memory = Arc::new(MemoryStore::new());
-        let mut options = Options { blocks: Some(memory.clone()), ..Options::in_memory() };
+        let backfill_rows = rng.random_range(1..30);
+        let mut options = Options { blocks: Some(memory.clone()), backfill_rows, ..Options::in_memory() };
         options.registry.register(Arc::new(WorldConnector(world.clone())));
         let database = ScriptDatabase::open(options, Some(memory.clone())).await?;
         let session = Some(database.session().await?);
         let (done, acknowledged, unknown, tally) = (Vec::new(), Vec::new(), Vec::new(), Tally::default());
-        Ok(Self { rng, world, memory, database, session, done, next_event: 0, next_id: 0, acknowledged, unknown, tally })
+        let late = Vec::new();
+        Ok(Self { rng, world, memory, database, session, done, next_event: 0, next_id: 0, acknowledged, unknown, tally, late, names: 0 })
     }
 
     async fn all(&mut self) -> Result<(), String> {
@@ -97,13 +118,15 @@ impl Run {
     }
 
     async fn step(&mut self) -> Result<(), String> {
-        match self.rng.random_range(0..20) {
+        match self.rng.random_range(0..23) {
             0..9 => self.send(),
             9..12 => self.insert().await?,
             12..14 => self.flush().await?,
             14..17 => self.kill().await?,
             17 => self.disk_failure().await?,
             18 => self.world_failure(),
+            19..21 => self.create_late().await?,
+            21 => self.drop_late().await?,
             _ => tokio::time::sleep(Duration::from_micros(self.rng.random_range(0..3_000))).await,
         }
         Ok(())
@@ -181,6 +204,40 @@ impl Run {
         Ok(())
     }
 
+    /// A view of what came so far and will come, half the time in the background: a kill may come while it is catching up.
+    async fn create_late(&mut self) -> Result<(), String> {
+        let (query, expected) = LATE[self.rng.random_range(0..LATE.len())];
+        let name = format!("late_{}", self.names);
+        self.names += 1;
+        self.done.push(format!("create {name}: {query}"));
+        let background = if self.rng.random_bool(0.5) { "on" } else { "off" };
+        let sink =
+            format!("CREATE SINK {name}_out FROM {name} WITH (connector = 'world', type = 'upsert', primary_key = 'k', target = '{name}')");
+        for sql in [format!("SET background_ddl = {background}"), format!("CREATE MATERIALIZED VIEW {name} AS {query}"), sink] {
+            self.session().execute(&sql).await.map_err(|e| format!("{sql}: {e}"))?;
+        }
+        self.late.push((name, expected));
+        Ok(())
+    }
+
+    async fn drop_late(&mut self) -> Result<(), String> {
+        let Some((name, _)) = self.late.pop() else { return Ok(()) };
+        self.done.push(format!("drop {name}"));
+        for sql in [format!("DROP SINK {name}_out"), format!("DROP MATERIALIZED VIEW {name}")] {
+            self.session().execute(&sql).await.map_err(|e| format!("{sql}: {e}"))?;
+        }
+        Ok(())
+    }
+
+    async fn check_late(&mut self) -> Result<(), String> {
+        for (name, expected) in self.late.clone() {
+            let expected = self.rows(expected).await?;
+            self.equal(&name, &format!("SELECT * FROM {name}"), &expected).await?;
+            self.delivered(&name, &expected).await?;
+        }
+        self.equal("jobs", "SELECT object FROM headwater.jobs", &[]).await
+    }
+
     fn world_failure(&mut self) {
         let what = self.rng.random_range(0..3);
         self.done.push(format!("world failure {what}"));
@@ -209,6 +266,7 @@ impl Run {
         let on_time_and_late = "SELECT (SELECT coalesce(sum(c), 0) FROM minutes) + (SELECT coalesce(sum(weight), 0) FROM minutes$late)";
         self.equal("minutes and its late rows", on_time_and_late, &[everything.len().to_string()]).await?;
         self.check_inserts().await?;
+        self.check_late().await?;
         self.delivered("totals", &totals).await?;
         self.delivered("everything", &everything).await?;
         let minutes = self.rows("SELECT * FROM minutes").await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::SchemaRef;
-use headwater_connectors::{Partition, Position, Reject, Source, SourceBatch, SourceEvent};
+use headwater_connectors::{Partition, Position, Positions, Reject, Source, SourceBatch, SourceEvent};
 use headwater_types::{Error, Result};
 
 use super::world::{Event, World};
@@ -19,19 +19,22 @@ pub struct WorldSource {
     schema: SchemaRef,
     shares: Vec<Share>,
     flushes: Vec<(u64, Vec<usize>)>,
+    /// It stops where each share says.
+    is_limited: bool,
 }
 
 struct Share {
     partition: usize,
     next: usize,
     told_end: bool,
+    upto: usize,
 }
 
 impl WorldSource {
     /// A reader of `shares`: partitions and where each is read from.
     pub fn new(world: Arc<World>, schema: SchemaRef, shares: Vec<(usize, usize)>) -> Self {
-        let shares = shares.into_iter().map(|(partition, next)| Share { partition, next, told_end: false }).collect();
-        Self { world, schema, shares, flushes: Vec::new() }
+        let shares = shares.into_iter().map(|(partition, next)| Share { partition, next, told_end: false, upto: usize::MAX }).collect();
+        Self { world, schema, shares, flushes: Vec::new(), is_limited: false }
     }
 
     fn ends(&self) -> Vec<usize> {
@@ -44,7 +47,7 @@ impl WorldSource {
             let (pending, left) = {
                 let state = self.world.state();
                 let log = &state.partitions[share.partition];
-                let end = log.len().min(share.next + BATCH_ROWS);
+                let end = log.len().min(share.next + BATCH_ROWS).min(share.upto.max(share.next));
                 (log[share.next..end].to_vec(), log.len() - end)
             };
             let partition: Partition = Arc::from(share.partition.to_string());
@@ -53,10 +56,13 @@ impl WorldSource {
                 share.next += pending.len();
                 share.told_end = false;
             }
-            if left == 0 && !share.told_end {
+            if left == 0 && !share.told_end && !self.is_limited {
                 events.push(SourceEvent::AtEnd(partition));
                 share.told_end = true;
             }
+        }
+        if self.is_limited {
+            return Ok(());
         }
         let next: Vec<usize> = self.shares.iter().map(|share| share.next).collect();
         self.flushes.retain(|(token, ends)| {
@@ -91,6 +97,15 @@ impl Source for WorldSource {
     fn flush(&mut self, token: u64) -> Result<()> {
         let ends = self.ends();
         self.flushes.push((token, ends));
+        Ok(())
+    }
+
+    fn stop_at(&mut self, upto: &Positions) -> Result<()> {
+        self.is_limited = true;
+        for share in &mut self.shares {
+            let limit = upto.get(share.partition.to_string().as_str()).and_then(|position| position.0.parse().ok());
+            share.upto = limit.unwrap_or(share.next);
+        }
         Ok(())
     }
 }

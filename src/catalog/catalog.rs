@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
+use headwater_state::TableId;
 use headwater_types::{Error, ObjectId, Result};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{Column, Object, ObjectKind};
@@ -19,9 +21,10 @@ pub struct Catalog {
 }
 
 /// Which relation of an object: its rows, or one of those that exist beside it without being declared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum Part {
     /// `name`
+    #[default]
     Rows,
     /// `name$late`: rows that came after their window had closed.
     Late,
@@ -38,6 +41,27 @@ impl Part {
             Part::Late => "$late",
             Part::Errors => "$errors",
         }
+    }
+
+    /// Which relation of its object table `table` keeps.
+    #[must_use]
+    pub fn at(table: TableId) -> Self {
+        match table.number {
+            TableId::LATE => Part::Late,
+            TableId::ERRORS => Part::Errors,
+            _ => Part::Rows,
+        }
+    }
+
+    /// Where this relation of `object` is kept.
+    #[must_use]
+    pub fn of(self, object: ObjectId) -> TableId {
+        let number = match self {
+            Part::Rows => TableId::ROWS,
+            Part::Late => TableId::LATE,
+            Part::Errors => TableId::ERRORS,
+        };
+        TableId::new(object, number)
     }
 }
 
@@ -173,6 +197,11 @@ fn columns_beside(object: &Object, part: Part) -> Option<Vec<Column>> {
         (ObjectKind::MaterializedView(_), Part::Errors) => Some(vec![at(), text("operator"), text("reason"), weight, text("row")]),
         (ObjectKind::Source(_), Part::Errors) => {
             Some(vec![at(), text("partition"), text("position"), text("reason"), Column::new("payload", DataType::Binary)])
+        }
+        (ObjectKind::Table(table), Part::Errors) if table.watermark.is_some() => Some(vec![at(), text("reason"), text("row")]),
+        (ObjectKind::Source(_), Part::Late) => {
+            let time = |name: &str| Column::new(name, DataType::Timestamp(TimeUnit::Microsecond, None));
+            Some(vec![text("view"), time("window_start"), time("window_end"), time("watermark"), weight, text("row")])
         }
         _ => None,
     }

@@ -7,7 +7,7 @@ use headwater_types::{Micros, ObjectId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::Column;
+use crate::{Column, Part};
 
 /// Something that has a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,12 @@ impl Object {
     #[must_use]
     pub fn is_kept(&self) -> bool {
         matches!(self.kind, ObjectKind::Table(_) | ObjectKind::MaterializedView(_))
+    }
+
+    /// True if views, sinks and subscriptions can follow the changes of this relation of it; `<source>$late` is put together when it is read.
+    #[must_use]
+    pub fn is_followed(&self, part: Part) -> bool {
+        !(part == Part::Late && matches!(self.kind, ObjectKind::Source(_)))
     }
 
     /// The declared watermark of a source or table.
@@ -204,8 +210,11 @@ pub struct Derived {
 /// A declared sink.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkSpec {
-    /// The relation that is delivered.
+    /// The object whose relation is delivered.
     pub from: ObjectId,
+    /// Which of its relations.
+    #[serde(default)]
+    pub part: Part,
     /// `connector = '…'`.
     pub connector: String,
     /// `WITH (…)` without `connector`, `type` and `primary_key`.

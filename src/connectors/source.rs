@@ -76,4 +76,12 @@ pub trait Source: Send {
     /// # Errors
     /// As `poll`.
     fn flush(&mut self, token: u64) -> Result<()>;
+
+    /// Told at most once, before the first `poll`: each partition is read to its position in `upto`, exactly, and one without a position there is
+    /// found but not read. The reader then waits: it tells no end, does not finish and answers no flush. So a view that is catching up with others
+    /// never passes them.
+    ///
+    /// # Errors
+    /// As `poll`.
+    fn stop_at(&mut self, upto: &Positions) -> Result<()>;
 }

@@ -108,5 +108,5 @@ pub(crate) fn sink(object: &Object, spec: &SinkSpec, registry: &Registry, checkp
     let mut definition = sink_definition(object, spec)?;
     let delivery = definition.options.remove("delivery");
     let wait_for_checkpoint = checkpoints && !spec.upsert && delivery.as_deref() != Some("at_least_once");
-    Ok(SinkDef { id: object.id, from: spec.from, definition, connector, wait_for_checkpoint })
+    Ok(SinkDef { id: object.id, from: spec.part.of(spec.from), definition, connector, wait_for_checkpoint })
 }

@@ -139,10 +139,10 @@ impl Session {
     }
 
     async fn changes_of(&self, target: &Target) -> Result<(SchemaRef, mpsc::Receiver<EpochChanges>)> {
-        let headwater_sql::RelationId::Object(id, headwater_catalog::Part::Rows) = target.id else {
+        let headwater_sql::RelationId::Object(id, part) = target.id else {
             return Err(Error::unsupported(format!("a subscription to \"{}\"", target.name)));
         };
-        Ok((change_schema(&target.schema), self.shared.runtime.subscribe(id).await?))
+        Ok((change_schema(&target.schema), self.shared.runtime.subscribe(part.of(id)).await?))
     }
 
     pub(crate) async fn fetch(&mut self, fetch: headwater_sql::Cursor) -> Result<Outcome> {

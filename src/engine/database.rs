@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use headwater_catalog::Catalog;
+use headwater_catalog::{Catalog, Column, Named, Part};
 use headwater_runtime::{Runtime, Status};
 use headwater_sql::Planner;
 use headwater_types::{Clock, Error, Result};
@@ -119,15 +119,16 @@ impl Database {
         self.shared.runtime.join().await;
     }
 
-    /// The rows of `view` now, then its changes, epoch by epoch as they become durable.
+    /// The rows of `relation` (a table, a view, `<view>$late`, `…$errors`) now, then its changes, epoch by epoch as they become durable.
     ///
     /// # Errors
-    /// `NotFound`, or why the view cannot be read.
-    pub async fn subscribe(&self, view: &str) -> Result<Subscription> {
+    /// `NotFound`, or why the relation cannot be read.
+    pub async fn subscribe(&self, relation: &str) -> Result<Subscription> {
         let catalog = self.shared.catalog();
-        let object = catalog.find(view).filter(|o| o.is_kept()).ok_or_else(|| missing(view))?;
-        let changes = self.shared.runtime.subscribe(object.id).await?;
-        Ok(Subscription::new(object.schema(), changes))
+        let is_kept = |n: &Named| if n.part == Part::Rows { n.object.is_kept() } else { n.object.is_followed(n.part) };
+        let named = catalog.resolve(relation).filter(is_kept).ok_or_else(|| missing(relation))?;
+        let changes = self.shared.runtime.subscribe(named.part.of(named.object.id)).await?;
+        Ok(Subscription::new(Column::schema(&named.columns), changes))
     }
 
     /// Inserts Arrow batches into `table`, without SQL.
@@ -140,7 +141,7 @@ impl Database {
         if !matches!(object.kind, headwater_catalog::ObjectKind::Table(_)) {
             return Err(Error::invalid(format!("{} \"{table}\" is no table", object.kind.noun())).with_sqlstate("42809"));
         }
-        Ok(Inserter::new(self.shared.runtime.clone(), object.clone()))
+        Ok(Inserter::new(self.shared.clone(), object.clone()))
     }
 
     /// How everything stands.

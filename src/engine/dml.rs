@@ -6,11 +6,13 @@ use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_
 use arrow::compute;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::PhysicalExpr;
-use headwater_catalog::Object;
-use headwater_runtime::{Conflict, TableWrite, WriteDone};
+use headwater_catalog::{Object, Part};
+use headwater_runtime::{Conflict, Dated, Refused, TableWrite, WriteDone};
 use headwater_sql::{Changed, Insert, OnConflict, Returning};
 use headwater_types::{Error, ObjectId, Result};
 
+use crate::connect::event_time;
+use crate::database::Shared;
 use crate::provider::ours;
 use crate::{Outcome, Session};
 
@@ -34,13 +36,17 @@ impl Session {
         }
     }
 
+    /// Rows without a usable event time go to the table's `$errors`; they are neither counted nor returned, a notice tells of them.
     async fn insert_rows(&mut self, insert: &Insert, rows: RecordBatch, conflict: Conflict) -> Result<Outcome> {
-        let returned = returning(insert.returning.as_ref(), &rows)?;
-        let count = rows.num_rows() as u64;
-        let write = TableWrite { insert: Some(rows), conflict, delete: None };
+        let dated = dated(&self.shared, &insert.table, rows)?;
+        let returned = returning(insert.returning.as_ref(), &dated.rows)?;
+        let count = dated.rows.num_rows() as u64;
+        let notices: Vec<String> = dated.refused.iter().map(|refused| refused_notice(&insert.table, refused)).collect();
+        let write = TableWrite { insert: Some(dated.rows), refused: dated.refused, conflict, delete: None };
         let done = self.write(insert.table.id, write).await?;
         let inserted = done.map_or(count, |d| d.inserted);
-        Ok(tagged(format!("INSERT 0 {inserted}"), returned))
+        let outcome = tagged(format!("INSERT 0 {inserted}"), returned);
+        Ok(notices.into_iter().fold(outcome, Outcome::with_notice))
     }
 
     /// ON CONFLICT DO UPDATE: rows whose key is there become updates of what is there.
@@ -57,7 +63,7 @@ impl Session {
         let key = insert.table.key().unwrap_or_default().to_vec();
         let keys: Vec<ArrayRef> = key.iter().map(|&c| rows.column(c).clone()).collect();
         let cut = self.shared.runtime.published();
-        let found = cut.relation(insert.table.id, headwater_state::TableId::ROWS)?.lookup(&keys)?;
+        let found = cut.relation(Part::Rows.of(insert.table.id))?.lookup(&keys)?;
         let mut existing: Vec<Option<u32>> = vec![None; rows.num_rows()];
         for (at, live) in net_rows(&found)? {
             existing[at as usize] = Some(live);
@@ -72,7 +78,7 @@ impl Session {
         let insert_rows = compute::concat_batches(&schema, [&inserted, &updated])?;
         let returned = returning(insert.returning.as_ref(), &insert_rows)?;
         let count = insert_rows.num_rows();
-        let write = TableWrite { delete: Some(old), insert: Some(insert_rows), conflict: Conflict::Refuse };
+        let write = TableWrite { delete: Some(old), insert: Some(insert_rows), ..TableWrite::default() };
         self.write(insert.table.id, write).await?;
         Ok(tagged(format!("INSERT 0 {count}"), returned))
     }
@@ -106,7 +112,7 @@ impl Session {
         let (old, new) = (concat(&schema, &half(0)?)?, table_rows(&schema, &half(columns)?, &changed.table)?);
         let returned = returning(changed.returning.as_ref(), &new)?;
         let count = new.num_rows();
-        self.write(changed.table.id, TableWrite { delete: Some(old), insert: Some(new), conflict: Conflict::Refuse }).await?;
+        self.write(changed.table.id, TableWrite { delete: Some(old), insert: Some(new), ..TableWrite::default() }).await?;
         Ok(tagged(format!("UPDATE {count}"), returned))
     }
 
@@ -183,6 +189,19 @@ fn table_rows(schema: &SchemaRef, batches: &[RecordBatch], table: &Object) -> Re
         }
     }
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
+}
+
+/// `rows` without those that have no usable event time by now. Epoch time is never before this, so what is taken here is taken by the loop.
+pub(crate) fn dated(shared: &Shared, table: &Object, rows: RecordBatch) -> Result<Dated> {
+    match table.watermark() {
+        Some(watermark) => event_time(watermark).date(rows, shared.clock.now().max(shared.runtime.published().now)),
+        None => Ok(Dated { rows, max_seen: None, refused: Vec::new() }),
+    }
+}
+
+fn refused_notice(table: &Object, refused: &Refused) -> String {
+    let rows = refused.rows.num_rows();
+    format!("{rows} {} went to \"{}$errors\": {}", if rows == 1 { "row" } else { "rows" }, table.name, refused.reason)
 }
 
 fn concat(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<RecordBatch> {

@@ -5,19 +5,22 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use headwater_catalog::Object;
-use headwater_runtime::{EpochChanges, Runtime, TableWrite};
-use headwater_types::{Epoch, Error, Result};
+use headwater_runtime::{EpochChanges, TableWrite, WriteDone};
+use headwater_types::{Error, Result};
 use tokio::sync::mpsc;
+
+use crate::database::Shared;
+use crate::dml::dated;
 
 /// Inserts batches into one table.
 pub struct Inserter {
-    runtime: Runtime,
+    shared: Arc<Shared>,
     table: Arc<Object>,
 }
 
 impl Inserter {
-    pub(crate) fn new(runtime: Runtime, table: Arc<Object>) -> Self {
-        Self { runtime, table }
+    pub(crate) fn new(shared: Arc<Shared>, table: Arc<Object>) -> Self {
+        Self { shared, table }
     }
 
     /// The columns that a batch must have: names, types, order.
@@ -26,15 +29,17 @@ impl Inserter {
         self.table.schema()
     }
 
-    /// Inserts the rows of `batch`; returns their epoch once it is durable. Several may wait at once and share a sync.
+    /// Inserts the rows of `batch`; says how many and in which epoch, once that is durable. Several may wait at once and share a sync. Rows without a
+    /// usable event time go to the table's `$errors` and are counted apart.
     ///
     /// # Errors
     /// `Invalid` for other columns or a NULL where none may be; 23505 for a key that is there already.
-    pub async fn insert(&self, batch: RecordBatch) -> Result<Epoch> {
+    pub async fn insert(&self, batch: RecordBatch) -> Result<WriteDone> {
         let rows = RecordBatch::try_new(self.schema(), batch.columns().to_vec())
             .map_err(|e| Error::invalid(format!("the batch does not fit table \"{}\": {e}", self.table.name)).with_sqlstate("42804"))?;
-        let write = TableWrite { insert: Some(rows), ..TableWrite::default() };
-        Ok(self.runtime.write(self.table.id, write).await?.epoch)
+        let dated = dated(&self.shared, &self.table, rows)?;
+        let write = TableWrite { insert: Some(dated.rows), refused: dated.refused, ..TableWrite::default() };
+        self.shared.runtime.write(self.table.id, write).await
     }
 }
 

@@ -22,12 +22,13 @@ mod recovery;
 mod script;
 mod session;
 mod show;
+mod source_late;
 pub mod system;
 mod tasks;
 
 pub use database::Database;
 pub use headwater_connectors as connectors;
-pub use headwater_runtime::{EpochChanges, Status};
+pub use headwater_runtime::{EpochChanges, Status, WriteDone};
 pub use headwater_sql::{Statement, render};
 pub use headwater_state::{BlockStore, MemoryStore};
 pub use headwater_types::{ChangeBatch, Clock, Epoch, Error, ErrorKind, HeldClock, Result, SystemClock};

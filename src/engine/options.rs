@@ -8,6 +8,9 @@ use headwater_connectors::Registry;
 use headwater_state::BlockStore;
 use headwater_types::{Clock, SystemClock};
 
+/// Enough to spread the cost of an epoch, few enough that the other views hardly wait.
+const BACKFILL_ROWS: usize = 65_536;
+
 /// How a database is opened. Settings are plain values; clock, connectors and store are components that a test may replace.
 #[derive(Clone)]
 pub struct Options {
@@ -21,6 +24,8 @@ pub struct Options {
     pub checkpoint_interval: Duration,
     /// Resident state of all views together; a quarter of the machine unless set.
     pub memory_limit_bytes: usize,
+    /// Rows of its tables and views that a new view takes in one epoch while it is catching up.
+    pub backfill_rows: usize,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// The connectors that `connector = '…'` may name.
@@ -39,6 +44,7 @@ impl Options {
             take_over: false,
             checkpoint_interval: Duration::from_secs(10),
             memory_limit_bytes: quarter_of_the_machine(),
+            backfill_rows: BACKFILL_ROWS,
             clock: Arc::new(SystemClock::default()),
             registry: headwater_connectors::all(),
             blocks: None,

@@ -13,7 +13,6 @@ use datafusion::physical_plan::collect;
 use headwater_catalog::{Object, ObjectKind, Part};
 use headwater_runtime::Published;
 use headwater_sql::{PlannedView, Refusal, RelationId, RelationSource};
-use headwater_state::TableId;
 use headwater_types::{ChangeBatch, Error, Result, RowOrder, consolidate};
 
 use crate::Session;
@@ -33,12 +32,12 @@ impl Session {
         }
         let planned = self.shared.planner.replan(object, &catalog)?;
         let cut = self.shared.runtime.published();
-        if cut.relation(object.id, TableId::ERRORS)?.rows() > 0 {
+        if cut.relation(Part::Errors.of(object.id))?.rows() > 0 {
             return Err(Error::unsupported("an oracle for a view with rows in $errors"));
         }
         let tables = |id: &RelationId, source: &RelationSource| -> Result<Arc<dyn TableProvider>> {
-            let RelationId::Object(object, Part::Rows) = id else { return Err(Error::unsupported("an oracle over this relation")) };
-            let snapshot = cut.relation(*object, TableId::ROWS).map_err(|_| Error::unsupported("an oracle over a source"))?;
+            let RelationId::Object(object, part) = id else { return Err(Error::unsupported("an oracle over this relation")) };
+            let snapshot = cut.relation(part.of(*object)).map_err(|_| Error::unsupported("an oracle over a source"))?;
             Ok(Arc::new(SnapshotTable::new(source.schema.clone(), snapshot.clone())))
         };
         let logical = self.accepted_plan(planned, object, &cut, &tables).await?;
@@ -48,7 +47,7 @@ impl Session {
     /// The view's plan over the rows that its refusing operator did not refuse, and the windows that are closed.
     async fn accepted_plan(&self, planned: PlannedView, object: &Object, cut: &Published, tables: Tables<'_>) -> Result<LogicalPlan> {
         let Some(refusal) = &planned.refusal else { return Ok(planned.logical) };
-        let late = cut.relation(object.id, TableId::LATE)?.scan(None)?.collect::<Result<Vec<_>>>()?;
+        let late = cut.relation(Part::Late.of(object.id))?.scan(None)?.collect::<Result<Vec<_>>>()?;
         let closed = self.shared.runtime.status().await?.views.iter().find(|v| v.id == object.id).and_then(|v| v.closed_below);
         let accepted = self.accepted(refusal, &late, tables).await?;
         refusal.over(&planned.logical, provider_as_source(Arc::new(accepted)), closed)

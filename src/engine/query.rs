@@ -13,11 +13,11 @@ use futures::{Stream, StreamExt};
 use headwater_catalog::{Object, ObjectKind, Part};
 use headwater_runtime::Published;
 use headwater_sql::{Bound, RelationId, RelationSource};
-use headwater_state::TableId;
 use headwater_types::{Error, Result};
 
 use crate::provider::{SnapshotTable, external, ours, with_tables};
 use crate::session::Block;
+use crate::source_late::source_late;
 use crate::{Outcome, Rows, Session, made_up};
 
 impl Session {
@@ -65,15 +65,14 @@ impl Session {
     ) -> Result<Arc<dyn TableProvider>> {
         match id {
             RelationId::Object(object, part) => {
-                let number = match part {
-                    Part::Rows => TableId::ROWS,
-                    Part::Late => TableId::LATE,
-                    Part::Errors => TableId::ERRORS,
-                };
+                let id = *object;
+                if let (Some(object), false) = (&source.object, source.is_followed()) {
+                    return Ok(Arc::new(source_late(&self.shared.catalog(), object, cut)?));
+                }
                 if let (Part::Rows, Some(object)) = (part, &source.object) {
                     refuse_source(object)?;
                 }
-                let snapshot = cut.relation(*object, number)?;
+                let snapshot = cut.relation(part.of(id))?;
                 Ok(Arc::new(SnapshotTable::new(source.schema.clone(), snapshot.clone())))
             }
             RelationId::System { schema, name } => made_up::table(&self.shared, &self.settings, schema, name, status),

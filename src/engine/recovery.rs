@@ -41,6 +41,7 @@ pub(crate) async fn open(options: Options) -> Result<Shared> {
         clock: options.clock.clone(),
         readers_max: std::thread::available_parallelism().map_or(2, usize::from),
         memory_limit_bytes: options.memory_limit_bytes,
+        backfill_rows: options.backfill_rows.max(1),
         directory: options.data.clone(),
         lineage: opened.lineage,
         may_write: match opened.lease {

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use headwater_types::ObjectId;
+use headwater_state::TableId;
 
 use crate::OperatorSpec;
 
 /// Where a node's input comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input {
-    /// A source, table or view of the catalog.
-    Relation(ObjectId),
+    /// The rows of a source, table or view of the catalog, or one of the relations beside them.
+    Relation(TableId),
     /// An earlier node of the same plan.
     Node(usize),
 }
@@ -68,6 +68,19 @@ impl Plan {
     #[must_use]
     pub fn root(&self) -> &PlanNode {
         self.nodes.last().expect("a plan has at least one node")
+    }
+
+    /// The relations that it reads, each once.
+    #[must_use]
+    pub fn reads(&self) -> Vec<TableId> {
+        let relation = |input: &Input| match input {
+            Input::Relation(table) => Some(*table),
+            Input::Node(_) => None,
+        };
+        let mut tables: Vec<TableId> = self.nodes.iter().flat_map(|n| n.inputs.iter().filter_map(relation)).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        tables
     }
 
     /// The columns that node `refusing` reads: those of its rows in `$late`.

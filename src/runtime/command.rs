@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::Sender;
-use headwater_state::{Store, Writes};
+use headwater_state::{Store, TableId, Writes};
 use headwater_types::{ChangeBatch, Clock, Epoch, Error, ObjectId, Result};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::delivery::{OutboxAnswer, OutboxAsk};
 use crate::epoch_loop::EpochLoop;
-use crate::{Definition, PublishedCell, Status, spawn_thread};
+use crate::{Definition, PublishedCell, Refused, Status, spawn_thread};
 
 /// Commands that may wait for the loop.
 const COMMANDS_MAX: usize = 1_024;
@@ -37,8 +37,10 @@ pub enum Conflict {
 pub struct TableWrite {
     /// Whole rows to delete, each as often as it stands here.
     pub delete: Option<RecordBatch>,
-    /// Rows to insert.
+    /// Rows to insert; where the table has a watermark, dated by [`crate::EventTime::date`].
     pub insert: Option<RecordBatch>,
+    /// Rows that go to the table's `$errors` instead.
+    pub refused: Vec<Refused>,
     /// What happens to keys that are there already.
     pub conflict: Conflict,
 }
@@ -52,6 +54,8 @@ pub struct WriteDone {
     pub inserted: u64,
     /// Rows deleted.
     pub deleted: u64,
+    /// Rows that went to `$errors`.
+    pub refused: u64,
 }
 
 /// The net change of one synced epoch of a view.
@@ -73,7 +77,7 @@ pub(crate) enum Command {
     Write { table: ObjectId, write: TableWrite, reply: Reply<WriteDone> },
     Flush { only: Option<ObjectId>, reply: Reply<Epoch> },
     Hold(bool),
-    Subscribe { relation: ObjectId, reply: Reply<mpsc::Receiver<EpochChanges>> },
+    Subscribe { relation: TableId, reply: Reply<mpsc::Receiver<EpochChanges>> },
     Outbox { ask: OutboxAsk, reply: Reply<OutboxAnswer> },
     Delivered { sink: ObjectId, mark: headwater_connectors::Mark, upto: Epoch },
     SinkState { sink: ObjectId, state: crate::sinks::SinkState },
@@ -95,6 +99,8 @@ pub struct Setup {
     pub readers_max: usize,
     /// Resident state of all views; the view that takes most is set aside when it is passed.
     pub memory_limit_bytes: usize,
+    /// Rows of its tables and views that a new view takes in one epoch while it is catching up, at least 1.
+    pub backfill_rows: usize,
     /// The directory whose disk is watched for free space.
     pub directory: Option<PathBuf>,
     /// The incarnations of this line of time, oldest first, each with the epoch that it began from; the last is the present one.
@@ -202,7 +208,7 @@ impl Runtime {
     ///
     /// # Errors
     /// `NotFound`, or why it is off the cut.
-    pub async fn subscribe(&self, relation: ObjectId) -> Result<mpsc::Receiver<EpochChanges>> {
+    pub async fn subscribe(&self, relation: TableId) -> Result<mpsc::Receiver<EpochChanges>> {
         self.ask(|reply| Command::Subscribe { relation, reply }).await
     }
 

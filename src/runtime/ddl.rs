@@ -1,20 +1,20 @@
 //! Objects come and go inside the loop: created, restored, set aside, dropped.
 
-use headwater_state::{Family, Writes};
+use headwater_state::{Family, TableId, Writes};
 use headwater_types::{Error, ObjectId, Result};
 
+use crate::backfill::Backfill;
 use crate::command::Reply;
 use crate::epoch_loop::{EpochLoop, FailedView, answer};
 use crate::graph::{FailureRecord, RunningView};
 use crate::sources::RunningSource;
-use crate::status::{PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
 use crate::table::RunningTable;
 use crate::{Definition, ViewDef, persisted};
 
 impl EpochLoop {
     /// Starts a new object and commits `catalog` in the same epoch.
     pub(crate) fn create(&mut self, object: Definition, catalog: Writes, reply: Reply<headwater_types::Epoch>) -> Result<()> {
-        match self.add(object, true) {
+        match self.add(object) {
             Ok(()) => self.commit_catalog(catalog, reply),
             Err(error) => {
                 answer(reply, Err(error));
@@ -36,25 +36,30 @@ impl EpochLoop {
     pub(crate) fn restore(&mut self, objects: Vec<Definition>) -> Result<()> {
         let (sinks, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(|o| matches!(o, Definition::Sink(_)));
         for object in others {
-            self.add(object, false)?;
+            match object {
+                Definition::View(def) => self.restore_view(*def)?,
+                Definition::Source(def) => drop(self.sources.insert(def.id, RunningSource::open(&self.store, def)?)),
+                other => self.add(other)?,
+            }
         }
         self.restore_feeds()?;
-        for sink in sinks {
-            self.add(sink, false)?;
+        let anew: Vec<ObjectId> = self.views.values().filter(|v| v.backfill.is_some()).map(|v| v.id).collect();
+        for view in anew {
+            self.build(view)?;
         }
-        Ok(())
+        // Feeds that stand where the shared one stands join it now, although nothing may come.
+        self.wanted |= self.feeds.values().any(|f| !self.is_shared(f));
+        sinks.into_iter().try_for_each(|sink| self.add(sink))
     }
 
-    fn add(&mut self, object: Definition, fresh: bool) -> Result<()> {
+    fn add(&mut self, object: Definition) -> Result<()> {
         match object {
             Definition::Source(def) => {
                 let id = def.id;
                 let source = RunningSource::open(&self.store, def)?;
                 self.sources.insert(id, source);
-                if fresh {
-                    let feed = self.new_feed(id);
-                    self.sources.entry(id).and_modify(|s| s.shared = Some(feed));
-                }
+                let feed = self.new_feed(id);
+                self.sources.entry(id).and_modify(|s| s.shared = Some(feed));
                 Ok(())
             }
             Definition::Table(def) => {
@@ -64,30 +69,58 @@ impl EpochLoop {
                 self.appeared.push(id);
                 Ok(())
             }
-            Definition::View(def) => self.add_view(*def, fresh),
+            Definition::View(def) => self.add_view(*def),
             Definition::Sink(def) => self.start_sink(*def),
         }
     }
 
-    fn add_view(&mut self, def: ViewDef, fresh: bool) -> Result<()> {
-        let (id, name) = (def.id, def.name.clone());
-        let record: Option<FailureRecord> = persisted::get(self.store.blocks().as_ref(), &persisted::object_key("failed", id))?;
-        if let Some(record) = record {
-            let error = if record.limit { Error::limit(record.message) } else { Error::bug(record.message) };
-            self.failed.insert(id, FailedView { name, error });
-            return Ok(());
-        }
-        let view = RunningView::open(&self.store, def, fresh)?;
-        let off = view.reads().into_iter().find(|from| self.failed.contains_key(from));
+    /// A view that was just created.
+    fn add_view(&mut self, def: ViewDef) -> Result<()> {
+        let id = def.id;
+        let view = RunningView::open(&self.store, def)?;
+        let off = view.reads().into_iter().map(|from| from.object).find(|from| self.failed.contains_key(from));
         if let Some(from) = off {
             return Err(self.why_off(from));
         }
-        if fresh {
-            for from in view.reads() {
-                self.feed_view(id, from);
-            }
-        }
         self.views.insert(id, view);
+        self.build(id)
+    }
+
+    /// A view as it was at the last commit. One that was catching up with tables or views then, or has failed over them, begins anew; one that has
+    /// failed over sources goes on from where it was: a new version or a higher limit may have cured it.
+    fn restore_view(&mut self, def: ViewDef) -> Result<()> {
+        let id = def.id;
+        let key = |kind| persisted::object_key(kind, id);
+        let blocks = self.store.blocks().clone();
+        let has_failed = blocks.get(Family::Meta, &key("failed"))?.is_some();
+        let was_behind = blocks.get(Family::Meta, &key("backfill"))?.is_some();
+        self.writes.delete(Family::Meta, key("failed"));
+        self.wanted |= has_failed || was_behind;
+        let is_over_kept = def.plan.reads().into_iter().any(|table| !self.is_stream(table));
+        let begins_anew = was_behind || (has_failed && is_over_kept);
+        if begins_anew {
+            let mut writes = Writes::new();
+            self.store.drop_object(id, &mut writes)?;
+            writes.delete(Family::Meta, key("view"));
+            blocks.write(&writes)?;
+        }
+        let mut view = RunningView::open(&self.store, def)?;
+        view.backfill = begins_anew.then(Backfill::default);
+        self.views.insert(id, view);
+        Ok(())
+    }
+
+    /// A view takes everything that its relations hold: sources from their start, tables and views by their rows.
+    fn build(&mut self, id: ObjectId) -> Result<()> {
+        let reads = self.views.get(&id).map(RunningView::reads).unwrap_or_default();
+        let (streams, kept): (Vec<TableId>, Vec<TableId>) = reads.into_iter().partition(|table| self.is_stream(*table));
+        for stream in streams {
+            self.feed_view(id, stream.object);
+        }
+        if let (Some(view), false) = (self.views.get_mut(&id), kept.is_empty()) {
+            view.backfill = Some(Backfill::default());
+            persisted::put(&mut self.writes, persisted::object_key("backfill", id), &())?;
+        }
         Ok(())
     }
 
@@ -96,14 +129,15 @@ impl EpochLoop {
         let Some(view) = self.views.remove(&id) else { return };
         let name = view.def.name.clone();
         let mut writes = std::mem::take(&mut self.writes);
-        self.unfeed_view(id, &mut writes);
+        self.broken = self.park_view(&view, &mut writes).err().or(self.broken.take());
         self.writes = writes;
         self.wanted = true;
+        view.reads().into_iter().for_each(|table| self.release_epochs(table));
         let record = FailureRecord::of(&error);
         if persisted::put(&mut self.writes, persisted::object_key("failed", id), &record).is_err() {
             debug_assert!(false, "a failure is plain text");
         }
-        let readers: Vec<ObjectId> = self.views.values().filter(|v| v.reads().contains(&id)).map(|v| v.id).collect();
+        let readers: Vec<ObjectId> = self.views.values().filter(|v| v.reads().iter().any(|from| from.object == id)).map(|v| v.id).collect();
         self.failed.insert(id, FailedView { name: name.clone(), error });
         for reader in readers {
             let above = Error::new(self.failed[&id].error.kind(), format!("it reads view \"{name}\", which is off the cut"));
@@ -116,89 +150,21 @@ impl EpochLoop {
         let mut writes = std::mem::take(&mut self.writes);
         for id in objects {
             self.stop_sink(*id, &mut writes);
-            if self.views.remove(id).is_some() || self.failed.remove(id).is_some() {
+            let reads = self.views.remove(id).map(|view| view.reads());
+            if self.failed.remove(id).is_some() || reads.is_some() {
                 self.unfeed_view(*id, &mut writes);
             }
+            reads.into_iter().flatten().for_each(|table| self.release_epochs(table));
             self.tables.remove(id);
             self.erase_source(*id, &mut writes);
-            for kind in ["view", "failed", "table"] {
+            for kind in ["view", "failed", "backfill", "table"] {
                 writes.delete(Family::Meta, persisted::object_key(kind, *id));
             }
             self.unpublish(*id);
-            self.subscriptions.retain(|(relation, _)| relation != id);
+            self.subscriptions.retain(|(relation, _)| relation.object != *id);
             self.store.drop_object(*id, &mut writes)?;
         }
         self.writes = writes;
         self.commit_catalog(catalog, reply)
     }
-
-    /// How everything stands.
-    pub(crate) fn status(&self) -> Status {
-        Status {
-            epoch: self.epoch,
-            now: self.now,
-            rows: self.rows,
-            state_bytes: self.views.values().map(RunningView::state_bytes).sum(),
-            checkpoint: Some(*self.checkpointed.borrow()).filter(|e| e.0 > 0),
-            paused: self.disk.full(),
-            sources: self.feeds.values().map(|f| self.source_status(f)).collect(),
-            views: self.views.values().map(view_status).chain(self.failed.iter().map(failed_status)).collect(),
-            sinks: self.sinks.values().map(|s| self.sink_status(s)).collect(),
-        }
-    }
-
-    fn source_status(&self, feed: &crate::feed::Feed) -> SourceStatus {
-        let source = self.sources.get(&feed.record.source);
-        let event_time = source.and_then(|s| s.def.event_time.as_ref());
-        let partition = |(name, state): (&headwater_connectors::Partition, &crate::feed::PartitionState)| PartitionStatus {
-            partition: name.to_string(),
-            position: state.position.as_ref().map(|p| p.0.clone()),
-            lag: state.lag,
-            max_event_time: state.clock.max_seen,
-            idle: event_time.is_some_and(|e| state.clock.is_idle(e, self.now)),
-            closed: state.clock.closed,
-        };
-        SourceStatus {
-            id: feed.record.source,
-            subscribers: feed.record.subscribers.iter().copied().collect(),
-            state: feed.state(),
-            message: feed.stopped.as_ref().map(ToString::to_string).or_else(|| feed.waiting.clone()),
-            retries: feed.retries,
-            watermark: feed.record.watermark,
-            rows: feed.rows,
-            errors: source.map_or(0, |s| s.errors.rows),
-            partitions: feed.partitions.iter().map(partition).collect(),
-        }
-    }
-
-    fn sink_status(&self, sink: &crate::sinks::RunningSink) -> SinkStatus {
-        SinkStatus {
-            id: sink.def.id,
-            delivered: sink.mark.map(|m| m.epoch),
-            backlog_bytes: self.relation(sink.def.from).map_or(0, headwater_state::Relation::kept_bytes),
-            retries: sink.state.retries,
-            message: sink.state.message.clone(),
-            stopped: sink.state.stopped,
-        }
-    }
-}
-
-fn view_status(view: &RunningView) -> ViewStatus {
-    let closed_below = view.closed_below();
-    ViewStatus {
-        id: view.id,
-        rows: view.relation.rows(),
-        state_bytes: view.state_bytes(),
-        late: view.diverted.late_rows,
-        errors: view.diverted.error_rows,
-        error: None,
-        watermark: closed_below,
-        closed_below,
-        operators: view.operators(),
-    }
-}
-
-fn failed_status((id, failed): (&ObjectId, &FailedView)) -> ViewStatus {
-    let error = Some(failed.error.to_string());
-    ViewStatus { id: *id, rows: 0, state_bytes: 0, late: 0, errors: 0, error, watermark: None, closed_below: None, operators: Vec::new() }
 }

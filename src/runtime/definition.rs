@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use headwater_connectors::{Connector, SinkDefinition, SourceDefinition};
 use headwater_operators::Plan;
+use headwater_state::TableId;
 use headwater_types::{Micros, ObjectId};
 
 /// `WATERMARK FOR column AS column - delay`, with the options that go with it.
@@ -68,8 +69,8 @@ pub struct ViewDef {
 pub struct SinkDef {
     /// Its number in the catalog.
     pub id: ObjectId,
-    /// The table or view it delivers.
-    pub from: ObjectId,
+    /// The relation it delivers.
+    pub from: TableId,
     /// What the connector needs.
     pub definition: SinkDefinition,
     /// What delivers.

@@ -212,7 +212,7 @@ impl Courier {
         if !self.def.definition.upsert {
             let name = &self.def.definition.name;
             let error = Error::storage(format!(
-                "sink \"{name}\" cannot tell which rows its target has: the mark there is not of this line of time"
+                "sink \"{name}\" cannot tell which rows its target has: its view was built anew since, or the mark there is not of this line of time"
             ));
             return Err(error.with_hint("an append sink cannot take rows back; check the target, then drop the sink and create it again"));
         }

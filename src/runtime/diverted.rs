@@ -1,4 +1,4 @@
-//! `$late` and `$errors` of a view or source: rows that were taken no account of, each with the reason.
+//! `$late` and `$errors` of a view, source or table: rows that were taken no account of, each with the reason.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use headwater_state::{Relation, Shape, Store, TableId, Writes};
 use headwater_types::{ChangeBatch, Epoch, Error, Micros, ObjectId, Result};
 
 use crate::ViewDef;
+use crate::event_time::Refused;
 
 /// What is kept of each such relation; the oldest go first.
 const DIVERTED_BYTES_MAX: usize = 1 << 30;
@@ -62,66 +63,108 @@ pub fn source_errors_schema() -> SchemaRef {
     ]))
 }
 
+/// The columns of a table's `$errors`.
+#[must_use]
+pub fn table_errors_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![field("at", instant()), field("reason", DataType::Utf8), field("row", DataType::Utf8)]))
+}
+
 /// The columns that the refusing operator of `plan` reads, if one refuses.
 #[must_use]
 pub fn refused_input(def: &ViewDef) -> Option<SchemaRef> {
     def.plan.refusing.map(|node| def.plan.refused_schema(node))
 }
 
+/// Rows kept beside an object, the oldest trimmed away.
+pub(crate) struct Beside {
+    pub relation: Relation,
+    /// What came in this epoch, for the views and sinks on it.
+    pub changes: Vec<ChangeBatch>,
+    /// Rows since the relation was opened, and those that it held then.
+    pub rows: u64,
+    schema: SchemaRef,
+}
+
+impl Beside {
+    fn open(store: &Arc<Store>, table: TableId, schema: SchemaRef) -> Result<Self> {
+        let relation = Relation::open(store, table, schema.clone(), Shape::AppendOnly)?;
+        let rows = relation.rows();
+        Ok(Self { relation, changes: Vec::new(), rows, schema })
+    }
+
+    /// The epoch starts.
+    pub fn begin(&mut self) {
+        self.changes.clear();
+    }
+
+    fn take(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
+        let batch = ChangeBatch::insertions(RecordBatch::try_new(self.schema.clone(), columns)?);
+        self.rows += batch.len() as u64;
+        self.changes.push(batch.clone());
+        self.relation.apply(batch)
+    }
+
+    pub fn flush(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<()> {
+        self.relation.trim(DIVERTED_BYTES_MAX)?;
+        self.relation.flush(epoch, writes)
+    }
+}
+
 /// A view's `$late` and `$errors`.
 pub(crate) struct Diverted {
-    pub late: Option<Relation>,
-    pub errors: Relation,
-    pub late_rows: u64,
-    pub error_rows: u64,
+    pub late: Option<Beside>,
+    pub errors: Beside,
     operators: Vec<&'static str>,
 }
 
 impl Diverted {
     pub fn open(store: &Arc<Store>, def: &ViewDef) -> Result<Self> {
-        let open = |number, schema| Relation::open(store, TableId::new(def.id, number), schema, Shape::AppendOnly);
+        let open = |number, schema| Beside::open(store, TableId::new(def.id, number), schema);
         let late = refused_input(def).map(|input| open(TableId::LATE, late_schema(&input))).transpose()?;
         let errors = open(TableId::ERRORS, view_errors_schema())?;
-        let (late_rows, error_rows) = (late.as_ref().map_or(0, Relation::rows), errors.rows());
-        Ok(Self { late, errors, late_rows, error_rows, operators: def.plan.nodes.iter().map(|n| n.spec.name()).collect() })
+        Ok(Self { late, errors, operators: def.plan.nodes.iter().map(|n| n.spec.name()).collect() })
+    }
+
+    /// The epoch starts.
+    pub fn begin(&mut self) {
+        self.late.iter_mut().for_each(Beside::begin);
+        self.errors.begin();
     }
 
     /// Takes what node `node` refused.
     pub fn take(&mut self, node: usize, late: Vec<(ChangeBatch, Micros)>, failed: Vec<(ChangeBatch, String)>, now: Micros) -> Result<()> {
         for (batch, watermark) in late {
-            let relation = self.late.as_mut().ok_or_else(|| Error::bug("an operator refused rows that the plan does not expect"))?;
-            self.late_rows += batch.len() as u64;
+            let beside = self.late.as_mut().ok_or_else(|| Error::bug("an operator refused rows that the plan does not expect"))?;
             let mut columns: Vec<ArrayRef> = vec![
                 Arc::new(TimestampMicrosecondArray::from(vec![watermark; batch.len()])),
                 Arc::new(Int64Array::new(batch.weights_or_ones(), None)),
             ];
             columns.extend(batch.rows().columns().iter().cloned());
-            let schema = late_schema(&batch.schema());
-            relation.apply(ChangeBatch::insertions(RecordBatch::try_new(schema, columns)?))?;
+            beside.take(columns)?;
         }
         for (batch, reason) in failed {
-            self.error_rows += batch.len() as u64;
             let rows = batch.len();
-            let columns: Vec<ArrayRef> = vec![
-                Arc::new(TimestampMicrosecondArray::from(vec![now; rows]).with_timezone("UTC")),
+            self.errors.take(vec![
+                instants(now, rows),
                 Arc::new(StringArray::from(vec![self.operators[node]; rows])),
                 Arc::new(StringArray::from(vec![reason.as_str(); rows])),
                 Arc::new(Int64Array::new(batch.weights_or_ones(), None)),
                 Arc::new(StringArray::from(json_rows(batch.rows())?)),
-            ];
-            self.errors.apply(ChangeBatch::insertions(RecordBatch::try_new(view_errors_schema(), columns)?))?;
+            ])?;
         }
         Ok(())
     }
 
     pub fn flush(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<()> {
         if let Some(late) = &mut self.late {
-            late.trim(DIVERTED_BYTES_MAX)?;
             late.flush(epoch, writes)?;
         }
-        self.errors.trim(DIVERTED_BYTES_MAX)?;
         self.errors.flush(epoch, writes)
     }
+}
+
+fn instants(at: Micros, rows: usize) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from(vec![at; rows]).with_timezone("UTC"))
 }
 
 /// Each row as a JSON object.
@@ -133,42 +176,42 @@ pub(crate) fn json_rows(rows: &RecordBatch) -> Result<Vec<String>> {
     Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
 }
 
-/// A source's `$errors`.
-pub(crate) struct SourceErrors {
-    pub relation: Relation,
-    pub rows: u64,
+/// The `$errors` of a source.
+pub(crate) fn open_source_errors(store: &Arc<Store>, source: ObjectId) -> Result<Beside> {
+    Beside::open(store, TableId::new(source, TableId::ERRORS), source_errors_schema())
 }
 
-impl SourceErrors {
-    pub fn open(store: &Arc<Store>, source: ObjectId) -> Result<Self> {
-        let relation = Relation::open(store, TableId::new(source, TableId::ERRORS), source_errors_schema(), Shape::AppendOnly)?;
-        let rows = relation.rows();
-        Ok(Self { relation, rows })
-    }
+/// The `$errors` of a table with a watermark.
+pub(crate) fn open_table_errors(store: &Arc<Store>, table: ObjectId) -> Result<Beside> {
+    Beside::open(store, TableId::new(table, TableId::ERRORS), table_errors_schema())
+}
 
-    /// Keeps `rejects` of `partition`.
-    pub fn take(&mut self, partition: &str, rejects: &[Reject], now: Micros) -> Result<()> {
-        let rows = rejects.len();
-        self.rows += rows as u64;
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(TimestampMicrosecondArray::from(vec![now; rows]).with_timezone("UTC")),
-            Arc::new(StringArray::from(vec![partition; rows])),
+impl Beside {
+    /// Keeps `rejects` of a source's `partition`.
+    pub fn take_rejects(&mut self, partition: &str, rejects: &[Reject], now: Micros) -> Result<()> {
+        self.take(vec![
+            instants(now, rejects.len()),
+            Arc::new(StringArray::from(vec![partition; rejects.len()])),
             Arc::new(StringArray::from_iter_values(rejects.iter().map(|r| &r.position))),
             Arc::new(StringArray::from_iter_values(rejects.iter().map(|r| &r.reason))),
             Arc::new(BinaryArray::from_iter_values(rejects.iter().map(|r| &r.payload))),
-        ];
-        self.relation.apply(ChangeBatch::insertions(RecordBatch::try_new(source_errors_schema(), columns)?))
+        ])
     }
 
-    /// Keeps rows that were decoded but have no usable event time.
-    pub fn take_rows(&mut self, partition: &str, rows: &RecordBatch, reason: &str, now: Micros) -> Result<()> {
-        let reject = |row: String| Reject { position: String::new(), reason: reason.to_owned(), payload: row.into_bytes() };
-        let rejects: Vec<Reject> = json_rows(rows)?.into_iter().map(reject).collect();
-        self.take(partition, &rejects, now)
+    /// Keeps rows of a source that were decoded but have no usable event time.
+    pub fn take_undated(&mut self, partition: &str, refused: &Refused, now: Micros) -> Result<()> {
+        let reject = |row: String| Reject { position: String::new(), reason: refused.reason.clone(), payload: row.into_bytes() };
+        let rejects: Vec<Reject> = json_rows(&refused.rows)?.into_iter().map(reject).collect();
+        self.take_rejects(partition, &rejects, now)
     }
 
-    pub fn flush(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<()> {
-        self.relation.trim(DIVERTED_BYTES_MAX)?;
-        self.relation.flush(epoch, writes)
+    /// Keeps rows that a table did not take.
+    pub fn take_refused(&mut self, refused: &Refused, now: Micros) -> Result<()> {
+        let rows = refused.rows.num_rows();
+        self.take(vec![
+            instants(now, rows),
+            Arc::new(StringArray::from(vec![refused.reason.as_str(); rows])),
+            Arc::new(StringArray::from(json_rows(&refused.rows)?)),
+        ])
     }
 }

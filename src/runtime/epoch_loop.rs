@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use headwater_state::{Relation, Store, TableId, Writes};
+use headwater_state::{Store, TableId, Writes};
 use headwater_types::{ChangeBatch, Clock, Epoch, Error, Micros, ObjectId, Result, Watermarks};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -14,7 +14,7 @@ use crate::command::{Command, Reply};
 use crate::disk::DiskWatch;
 use crate::feed::{Feed, FeedId};
 use crate::gather::Wake;
-use crate::graph::{FailureRecord, RunningView};
+use crate::graph::RunningView;
 use crate::persisted::{self, EpochRecord};
 use crate::sinks::RunningSink;
 use crate::sources::RunningSource;
@@ -29,9 +29,11 @@ pub(crate) struct FailedView {
     pub error: Error,
 }
 
-/// A flush that waits for feeds.
+/// A flush that waits for feeds, and for views that are catching up.
 pub(crate) struct PendingFlush {
     pub feeds: Vec<FeedId>,
+    pub views: Vec<ObjectId>,
+    pub is_of_view: bool,
     pub reply: Reply<Epoch>,
 }
 
@@ -55,7 +57,7 @@ pub(crate) struct EpochLoop {
     pub views: BTreeMap<ObjectId, RunningView>,
     pub failed: BTreeMap<ObjectId, FailedView>,
     pub sinks: BTreeMap<ObjectId, RunningSink>,
-    pub subscriptions: Vec<(ObjectId, mpsc::Sender<EpochChanges>)>,
+    pub subscriptions: Vec<(TableId, mpsc::Sender<EpochChanges>)>,
     pub flushes: HashMap<u64, PendingFlush>,
     pub next_token: u64,
     pub held: bool,
@@ -78,6 +80,8 @@ pub(crate) struct EpochLoop {
     attached: Writes,
     stopping: Option<Reply<Epoch>>,
     abandoned: bool,
+    /// The store could not be read where there is no way back: the next flush says so.
+    pub broken: Option<Error>,
 }
 
 impl EpochLoop {
@@ -133,6 +137,7 @@ impl EpochLoop {
             attached: Writes::new(),
             stopping: None,
             abandoned: false,
+            broken: None,
         };
         this.restore(objects)?;
         this.publish(None);
@@ -228,7 +233,8 @@ impl EpochLoop {
         let due = self.is_due();
         self.begin(epoch);
         let gathered = self.gather(first, epoch)?;
-        if gathered.dirty || due || std::mem::take(&mut self.wanted) || !self.on_commit.is_empty() {
+        let wanted = std::mem::take(&mut self.wanted);
+        if gathered.dirty || due || wanted || !self.on_commit.is_empty() {
             self.finish(epoch);
             let writes = self.flush(epoch)?;
             self.commit(epoch, writes)?;
@@ -238,34 +244,16 @@ impl EpochLoop {
 
     fn begin(&mut self, epoch: Epoch) {
         let now = self.now;
-        for table in self.tables.values_mut() {
-            table.changes.clear();
-        }
+        self.tables.values_mut().for_each(RunningTable::begin);
+        self.sources.values_mut().for_each(|s| s.errors.begin());
         for id in self.view_ids() {
             self.guard(id, |view| view.begin(epoch, now));
-            if self.views.get(&id).is_some_and(|v| v.fresh) {
-                self.fill(id);
-            }
-        }
-    }
-
-    /// A view that was just created takes the rows that its inputs hold.
-    fn fill(&mut self, id: ObjectId) {
-        let now = self.now;
-        for from in self.views[&id].reads() {
-            let held = self.relation(from).map(Relation::snapshot);
-            let Some(snapshot) = held else { continue };
-            self.guard(id, |view| {
-                for batch in snapshot.changes()? {
-                    view.push_from(from, &batch?, now)?;
-                }
-                Ok(())
-            });
+            self.start_backfill(id);
         }
     }
 
     /// Pushes rows of `from` into a view.
-    pub(crate) fn push(&mut self, view: ObjectId, from: ObjectId, batch: &ChangeBatch) {
+    pub(crate) fn push(&mut self, view: ObjectId, from: TableId, batch: &ChangeBatch) {
         let now = self.now;
         self.guard(view, |view| view.push_from(from, batch, now));
     }
@@ -278,46 +266,20 @@ impl EpochLoop {
             table.finish(now);
         }
         for id in self.view_ids() {
-            let mut watermarks: HashMap<ObjectId, Watermarks> = HashMap::new();
-            for from in self.views[&id].reads() {
+            // A view that is still catching up with what it reads gets neither this epoch's changes nor watermarks.
+            let reads = if self.backfill(id) { self.views.get(&id).map(RunningView::reads).unwrap_or_default() } else { Vec::new() };
+            let mut watermarks: HashMap<TableId, Watermarks> = HashMap::new();
+            for from in reads {
                 watermarks.insert(from, self.watermarks_for(id, from));
                 let changes: Vec<ChangeBatch> = self.changes_of(from).to_vec();
                 for batch in &changes {
                     self.push(id, from, batch);
                 }
             }
-            let watermark_of = |from: ObjectId| watermarks.get(&from).cloned().unwrap_or_default();
+            let watermark_of = |from: TableId| watermarks.get(&from).cloned().unwrap_or_default();
             self.guard(id, |view| view.finish(epoch, now, &watermark_of));
         }
         self.enforce_memory_limit();
-    }
-
-    /// What table or view `id` changed in this epoch.
-    pub(crate) fn changes_of(&self, id: ObjectId) -> &[ChangeBatch] {
-        let table = self.tables.get(&id).map(|t| t.changes.as_slice());
-        table.or_else(|| self.views.get(&id).map(|v| v.changes.as_slice())).unwrap_or_default()
-    }
-
-    fn watermarks_for(&self, view: ObjectId, from: ObjectId) -> Watermarks {
-        if let Some(table) = self.tables.get(&from) {
-            return table.watermarks();
-        }
-        if let Some(upstream) = self.views.get(&from) {
-            return upstream.watermarks().clone();
-        }
-        self.source_watermarks(view, from)
-    }
-
-    /// The kept rows of a table or view that is on the cut.
-    pub(crate) fn relation(&self, id: ObjectId) -> Option<&Relation> {
-        self.tables.get(&id).map(|t| &t.relation).or_else(|| self.views.get(&id).map(|v| &v.relation))
-    }
-
-    pub(crate) fn relation_mut(&mut self, id: ObjectId) -> Option<&mut Relation> {
-        match self.tables.get_mut(&id) {
-            Some(table) => Some(&mut table.relation),
-            None => self.views.get_mut(&id).map(|v| &mut v.relation),
-        }
     }
 
     /// Everything that changed, as one batch. A view that cannot flush is set aside and writes nothing.
@@ -336,11 +298,15 @@ impl EpochLoop {
             source.errors.flush(epoch, &mut writes)?;
         }
         self.merge_feeds(&mut writes);
+        self.settle_flushes();
         for feed in self.feeds.values_mut() {
             feed.save(&mut writes)?;
         }
         // Views that failed while flushing have left their failure here.
         writes.append(std::mem::take(&mut self.writes));
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
         let record = EpochRecord { epoch, now: self.now, incarnation: self.incarnation() };
         persisted::put(&mut writes, persisted::key("epoch", ""), &record)?;
         self.store.collect_garbage(&mut writes);
@@ -366,6 +332,9 @@ impl EpochLoop {
     /// Puts the new cut in the place of the old one.
     fn publish(&mut self, changed: Option<Epoch>) {
         let all = changed.is_none();
+        let live: Vec<ObjectId> = self.view_ids().into_iter().filter(|id| self.is_live(*id)).collect();
+        let off = self.views.keys().chain(self.failed.keys()).filter(|id| !live.contains(id)).map(|id| (*id, self.why_off(*id)));
+        let off: Vec<(ObjectId, Error)> = off.collect();
         let cut = &mut self.cut;
         cut.epoch = self.epoch;
         cut.now = self.now;
@@ -373,20 +342,24 @@ impl EpochLoop {
             if all || !table.changes.is_empty() || self.appeared.contains(id) {
                 cut.set(TableId::new(*id, TableId::ROWS), RelationState::At(table.relation.snapshot()));
             }
+            if let Some(errors) = &table.errors {
+                cut.set(TableId::new(*id, TableId::ERRORS), RelationState::At(errors.relation.snapshot()));
+            }
         }
-        for (id, view) in &self.views {
+        for (id, view) in self.views.iter().filter(|(id, _)| live.contains(id)) {
             cut.set(TableId::new(*id, TableId::ROWS), RelationState::At(view.relation.snapshot()));
             if let Some(late) = &view.diverted.late {
-                cut.set(TableId::new(*id, TableId::LATE), RelationState::At(late.snapshot()));
+                cut.set(TableId::new(*id, TableId::LATE), RelationState::At(late.relation.snapshot()));
             }
-            cut.set(TableId::new(*id, TableId::ERRORS), RelationState::At(view.diverted.errors.snapshot()));
+            cut.set(TableId::new(*id, TableId::ERRORS), RelationState::At(view.diverted.errors.relation.snapshot()));
         }
         for (id, source) in &self.sources {
             cut.set(TableId::new(*id, TableId::ERRORS), RelationState::At(source.errors.relation.snapshot()));
         }
-        for (id, failed) in &self.failed {
-            let error = FailureRecord::of(&failed.error).error(&failed.name);
-            cut.set(TableId::new(*id, TableId::ROWS), RelationState::Off(error));
+        for (id, error) in off {
+            for number in [TableId::ROWS, TableId::LATE, TableId::ERRORS] {
+                cut.set(TableId::new(id, number), RelationState::Off(error.clone()));
+            }
         }
         self.appeared.clear();
         self.published.set(Arc::new(cut.clone()));
@@ -445,7 +418,7 @@ impl EpochLoop {
         match applied {
             Ok(applied) => {
                 self.writes.append(std::mem::take(&mut self.attached));
-                let done = WriteDone { epoch, inserted: applied.inserted, deleted: applied.deleted };
+                let done = WriteDone { epoch, inserted: applied.inserted, deleted: applied.deleted, refused: applied.refused };
                 self.on_durable.push(Box::new(move |synced| answer(reply, synced.map(|()| done))));
                 true
             }
@@ -491,10 +464,13 @@ impl EpochLoop {
     }
 
     fn is_due(&self) -> bool {
-        self.next_due().is_some_and(|due| due <= self.clock.now().max(self.now))
+        self.wanted || self.is_backfilling() || self.next_due().is_some_and(|due| due <= self.clock.now().max(self.now))
     }
 
     fn sleep(&self) -> Option<Duration> {
+        if self.wanted || self.is_backfilling() {
+            return Some(Duration::ZERO);
+        }
         let until = |due: Micros| Duration::from_micros(u64::try_from(due - self.clock.now()).unwrap_or(0)) + Duration::from_millis(1);
         let due = if self.clock.is_held() { None } else { self.next_due().map(until) };
         let reopen = self.feeds.values().filter_map(|f| f.reopen_in(&self.clock)).min();

@@ -61,45 +61,56 @@ pub(crate) fn idle_due<'a>(event_time: &EventTime, clocks: impl Iterator<Item = 
     clocks.filter(|c| c.at_end && !c.closed).map(|c| c.active_at.saturating_add(timeout)).filter(|at| *at > now).min()
 }
 
+/// Rows that are not taken, and why.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// The rows.
+    pub rows: RecordBatch,
+    /// For a person.
+    pub reason: String,
+}
+
 /// A batch sorted by whether its event times may count.
-pub(crate) struct Dated {
+#[derive(Debug)]
+pub struct Dated {
     /// Rows with a usable event time.
     pub rows: RecordBatch,
     /// The greatest of them.
     pub max_seen: Option<Micros>,
-    /// Rows that move nothing, with the reason.
-    pub rejected: Vec<(RecordBatch, String)>,
+    /// Rows that move nothing.
+    pub refused: Vec<Refused>,
 }
 
-/// Takes out of `rows` those without an event time and those dated more than `max_ahead` beyond `now`.
-///
-/// # Errors
-/// The event time column is no timestamp in microseconds.
-pub(crate) fn date(event_time: &EventTime, rows: RecordBatch, now: Micros) -> Result<Dated> {
-    let column = rows.column(event_time.column).clone();
-    let times = column.as_any().downcast_ref::<TimestampMicrosecondArray>();
-    let times = times.ok_or_else(|| Error::bug("an event time column is a timestamp in microseconds"))?;
-    let limit = now.saturating_add(event_time.max_ahead_us);
-    let max_seen = compute::max(times);
-    if times.null_count() == 0 && max_seen.is_none_or(|m| m <= limit) {
-        return Ok(Dated { rows, max_seen, rejected: Vec::new() });
-    }
-    let usable: BooleanArray = times.iter().map(|t| Some(t.is_some_and(|t| t <= limit))).collect();
-    let missing = compute::is_null(times)?;
-    let ahead: BooleanArray = times.iter().map(|t| Some(t.is_some_and(|t| t > limit))).collect();
-    let name = rows.schema().field(event_time.column).name().clone();
-    let mut rejected = Vec::new();
-    for (which, reason) in [
-        (missing, format!("event time \"{name}\" is NULL")),
-        (ahead, format!("event time \"{name}\" is more than watermark.max_ahead beyond the clock")),
-    ] {
-        if which.true_count() > 0 {
-            rejected.push((compute::filter_record_batch(&rows, &which)?, reason));
+impl EventTime {
+    /// Takes out of `rows` those without an event time and those dated more than `max_ahead` beyond `now`.
+    ///
+    /// # Errors
+    /// The event time column is no timestamp in microseconds.
+    pub fn date(&self, rows: RecordBatch, now: Micros) -> Result<Dated> {
+        let column = rows.column(self.column).clone();
+        let times = column.as_any().downcast_ref::<TimestampMicrosecondArray>();
+        let times = times.ok_or_else(|| Error::bug("an event time column is a timestamp in microseconds"))?;
+        let limit = now.saturating_add(self.max_ahead_us);
+        let max_seen = compute::max(times);
+        if times.null_count() == 0 && max_seen.is_none_or(|m| m <= limit) {
+            return Ok(Dated { rows, max_seen, refused: Vec::new() });
         }
+        let usable: BooleanArray = times.iter().map(|t| Some(t.is_some_and(|t| t <= limit))).collect();
+        let missing = compute::is_null(times)?;
+        let ahead: BooleanArray = times.iter().map(|t| Some(t.is_some_and(|t| t > limit))).collect();
+        let name = rows.schema().field(self.column).name().clone();
+        let mut refused = Vec::new();
+        for (which, reason) in [
+            (missing, format!("event time \"{name}\" is NULL")),
+            (ahead, format!("event time \"{name}\" is more than watermark.max_ahead beyond the clock")),
+        ] {
+            if which.true_count() > 0 {
+                refused.push(Refused { rows: compute::filter_record_batch(&rows, &which)?, reason });
+            }
+        }
+        let max_seen = usable.iter().zip(times).filter(|(usable, _)| *usable == Some(true)).filter_map(|(_, time)| time).max();
+        Ok(Dated { rows: compute::filter_record_batch(&rows, &usable)?, max_seen, refused })
     }
-    let rows = compute::filter_record_batch(&rows, &usable)?;
-    let max_seen = compute::max(compute::filter(times, &usable)?.as_any().downcast_ref::<TimestampMicrosecondArray>().expect("same type"));
-    Ok(Dated { rows, max_seen, rejected })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event_time::{self, PartitionClock};
 use crate::persisted;
-use crate::reader::ReaderGroup;
+use crate::reader::{ReaderGroup, Span};
 use crate::{EventTime, SourceDef};
 
 /// The first and the longest pause between two tries to open a source.
@@ -51,6 +51,12 @@ pub(crate) struct Feed {
     pub group: Option<ReaderGroup>,
     pub readers: usize,
     pub finished_readers: usize,
+    /// Readers that have told the partitions that are there.
+    pub looked_readers: usize,
+    /// Where the open readers stop; none: nowhere.
+    pub upto: Option<Positions>,
+    /// How often this private feed has come to where the shared one stood.
+    pub rounds: u32,
     /// Tokens of flushes that not all readers have answered, with the answers missing.
     pub flushes: BTreeMap<u64, usize>,
     /// What the source waits for, or why it stopped.
@@ -87,6 +93,9 @@ impl Feed {
             group: None,
             readers: 0,
             finished_readers: 0,
+            looked_readers: 0,
+            upto: None,
+            rounds: 0,
             flushes: BTreeMap::new(),
             waiting: None,
             stopped: None,
@@ -96,6 +105,13 @@ impl Feed {
             reopen_at: None,
             dirty: false,
         }
+    }
+
+    /// A feed that stands where another stood.
+    pub fn copied(id: FeedId, record: FeedRecord, mut partitions: BTreeMap<Partition, PartitionState>) -> Self {
+        partitions.values_mut().for_each(|p| p.dirty = true);
+        let record = FeedRecord { subscribers: BTreeSet::new(), ..record };
+        Self { dirty: true, ..Self::restored(id, record, partitions) }
     }
 
     /// The source's start is known: its partitions hold back the watermark from now on.
@@ -148,8 +164,7 @@ impl Feed {
     pub fn finish(&mut self) {
         self.record.finished = true;
         self.record.watermark = Some(END_OF_TIME);
-        self.group = None;
-        self.readers = 0;
+        self.close();
         self.dirty = true;
     }
 
@@ -169,16 +184,28 @@ impl Feed {
         if self.record.finished { None } else { event_time::idle_due(event_time, clocks, now) }
     }
 
-    /// Opens the readers if they should run and do not: nothing to read for, finished, stopped, or too early after a failure.
-    pub fn open_if_due(&mut self, source: &SourceDef, readers_max: usize, clock: &Arc<dyn Clock>) {
+    /// Where each partition stands.
+    pub fn positions(&self) -> Positions {
+        self.partitions.iter().filter_map(|(name, state)| Some((name.clone(), state.position.clone()?))).collect()
+    }
+
+    /// The readers stop.
+    pub fn close(&mut self) {
+        self.group = None;
+        self.readers = 0;
+    }
+
+    /// Opens the readers if they should run and do not, to read no further than `upto`. They should not with nothing to read for, when finished or
+    /// stopped, and too early after a failure.
+    pub fn open_if_due(&mut self, source: &SourceDef, upto: Option<Positions>, readers_max: usize, clock: &Arc<dyn Clock>) {
         let early = self.reopen_at.is_some_and(|at| clock.elapsed() < at);
         let idle = self.record.subscribers.is_empty() && self.started;
         if self.group.is_some() || self.record.finished || self.stopped.is_some() || early || idle {
             return;
         }
-        let position = |(name, state): (&Partition, &PartitionState)| Some((name.clone(), state.position.clone()?));
-        let positions = self.started.then(|| self.partitions.iter().filter_map(position).collect());
-        match ReaderGroup::open(source, positions, readers_max, clock.clone()) {
+        self.upto.clone_from(&upto);
+        let span = Span { from: self.started.then(|| self.positions()), upto };
+        match ReaderGroup::open(source, span, readers_max, clock.clone()) {
             Ok(group) => self.group = Some(group),
             Err(error) => self.failed(error, clock),
         }
@@ -188,6 +215,7 @@ impl Feed {
     pub fn opened(&mut self, readers: usize) {
         self.readers = readers;
         self.finished_readers = 0;
+        self.looked_readers = 0;
         self.waiting = None;
         let tokens: Vec<u64> = self.flushes.keys().copied().collect();
         for token in tokens {
@@ -222,8 +250,7 @@ impl Feed {
 
     /// A reader failed: all are dropped; what can be retried is opened anew after a pause that doubles.
     pub fn failed(&mut self, error: Error, clock: &Arc<dyn Clock>) {
-        self.group = None;
-        self.readers = 0;
+        self.close();
         self.waiting = Some(error.to_string());
         if error.kind().is_retryable() {
             self.retries += 1;
@@ -278,9 +305,34 @@ impl Feed {
         }
     }
 
-    /// True if both stand at the same place of the same source.
-    pub fn meets(&self, other: &Feed) -> bool {
-        let same = |(name, state): (&Partition, &PartitionState)| other.partitions.get(name).is_some_and(|o| o.position == state.position);
-        self.record.finished == other.record.finished && self.partitions.len() == other.partitions.len() && self.partitions.iter().all(same)
+    /// True if it knows where it starts and no view reads it.
+    pub fn is_unread(&self) -> bool {
+        self.started && self.record.subscribers.is_empty()
+    }
+
+    /// True while it has not read past `start`, where its source starts.
+    pub fn is_unmoved(&self, start: Option<&Positions>) -> bool {
+        let Some(start) = start else { return true };
+        let at_start = |(name, state): (&Partition, &PartitionState)| start.get(name) == state.position.as_ref();
+        !self.record.finished && self.rows == 0 && self.partitions.iter().all(at_start)
+    }
+
+    /// True if this feed has come to where its readers stop, in every partition that it knows.
+    pub fn is_at_limit(&self) -> bool {
+        let Some(upto) = &self.upto else { return false };
+        self.partitions.iter().all(|(name, state)| upto.get(name).is_none_or(|limit| state.position.as_ref() == Some(limit)))
+    }
+
+    /// True if all that `shared` has read of their source was read by this feed, too, and no more. What is gone (a file that was deleted) cannot be.
+    pub fn meets(&self, shared: &Feed) -> bool {
+        if self.record.finished || shared.record.finished {
+            return self.record.finished && shared.record.finished;
+        }
+        let has_looked = self.readers > 0 && self.looked_readers == self.readers;
+        let same = |(name, state): (&Partition, &PartitionState)| match self.partitions.get(name) {
+            Some(own) => own.position == state.position,
+            None => state.clock.closed && has_looked,
+        };
+        shared.partitions.iter().all(same)
     }
 }

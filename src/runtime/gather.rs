@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use crossbeam_channel::Select;
 use headwater_connectors::{SourceBatch, SourceEvent};
+use headwater_state::TableId;
 use headwater_types::{ChangeBatch, Epoch, ObjectId, Result, data_bytes};
 
 use crate::command::Command;
 use crate::epoch_loop::EpochLoop;
-use crate::event_time;
+use crate::event_time::Dated;
 use crate::feed::FeedId;
 use crate::reader::Message;
 
@@ -145,6 +146,11 @@ impl EpochLoop {
                 let Some(feed) = self.feeds.get_mut(&feed) else { return Ok(()) };
                 feed.opened(readers);
             }
+            Message::Looked => {
+                let Some(feed) = self.feeds.get_mut(&feed) else { return Ok(()) };
+                feed.looked_readers += 1;
+                gathered.dirty = true;
+            }
             Message::Failed(error) => self.feed_failed(feed, error),
             Message::Events(events) => {
                 for event in events {
@@ -205,24 +211,24 @@ impl EpochLoop {
         gathered.dirty = true;
         if let Some(errors) = self.sources.get_mut(&source).filter(|_| shared).map(|s| &mut s.errors) {
             if !rejects.is_empty() {
-                errors.take(&partition, &rejects, self.now)?;
+                errors.take_rejects(&partition, &rejects, self.now)?;
             }
-            for (rows, reason) in &dated.rejected {
-                errors.take_rows(&partition, rows, reason, self.now)?;
+            for refused in &dated.refused {
+                errors.take_undated(&partition, refused, self.now)?;
             }
         }
         let changes = ChangeBatch::insertions(dated.rows);
         let subscribers: Vec<ObjectId> = self.feeds[&id].record.subscribers.iter().copied().collect();
         for view in subscribers {
-            self.push(view, source, &changes);
+            self.push(view, TableId::new(source, TableId::ROWS), &changes);
         }
         Ok(())
     }
 
-    fn date_rows(&self, source: ObjectId, rows: arrow::array::RecordBatch) -> Result<event_time::Dated> {
+    fn date_rows(&self, source: ObjectId, rows: arrow::array::RecordBatch) -> Result<Dated> {
         match self.sources.get(&source).and_then(|s| s.def.event_time.as_ref()) {
-            Some(event_time) => event_time::date(event_time, rows, self.now),
-            None => Ok(event_time::Dated { rows, max_seen: None, rejected: Vec::new() }),
+            Some(event_time) => event_time.date(rows, self.now),
+            None => Ok(Dated { rows, max_seen: None, refused: Vec::new() }),
         }
     }
 }

@@ -7,6 +7,7 @@ use headwater_state::{Relation, Shape, Store, TableId, Writes};
 use headwater_types::{ChangeBatch, Epoch, Error, Micros, ObjectId, Result, Watermarks};
 use serde::{Deserialize, Serialize};
 
+use crate::backfill::Backfill;
 use crate::diverted::Diverted;
 use crate::{ViewDef, persisted};
 
@@ -17,6 +18,9 @@ struct ViewRecord {
     watermarks: Vec<Vec<Watermarks>>,
     /// The view's own watermarks.
     output: Watermarks,
+    /// When it had met the tables and views that it reads.
+    #[serde(default)]
+    built_at: Epoch,
 }
 
 struct Node {
@@ -41,9 +45,11 @@ pub(crate) struct RunningView {
     pub changes: Vec<ChangeBatch>,
     /// When an operator wants to run although nothing comes.
     pub due: Option<Micros>,
-    /// Created in this epoch: it takes its inputs' rows before their changes.
-    pub fresh: bool,
-    watermarks_changed: bool,
+    /// How far it is with what the tables and views that it reads held before it; none once it has met them.
+    pub backfill: Option<Backfill>,
+    /// The epoch in which it had: its changes since are all of its changes.
+    pub built_at: Epoch,
+    record_changed: bool,
 }
 
 impl RunningView {
@@ -51,7 +57,7 @@ impl RunningView {
     ///
     /// # Errors
     /// `Storage`, `Corrupt`.
-    pub fn open(store: &Arc<Store>, def: ViewDef, fresh: bool) -> Result<Self> {
+    pub fn open(store: &Arc<Store>, def: ViewDef) -> Result<Self> {
         let record: ViewRecord = persisted::get(store.blocks().as_ref(), &persisted::object_key("view", def.id))?.unwrap_or_default();
         let mut place = StatePlace::new(store.clone(), def.id);
         let mut nodes = Vec::with_capacity(def.plan.nodes.len());
@@ -74,19 +80,20 @@ impl RunningView {
         let relation = Relation::open(store, TableId::new(def.id, TableId::ROWS), root.schema.clone(), shape)?;
         let diverted = Diverted::open(store, &def)?;
         let changes = Vec::new();
-        Ok(Self { id: def.id, def, nodes, relation, diverted, changes, due: None, fresh, watermarks_changed: fresh })
+        let built_at = record.built_at;
+        Ok(Self { id: def.id, def, nodes, relation, diverted, changes, due: None, backfill: None, built_at, record_changed: false })
     }
 
     /// The relations that this view reads, each once.
-    pub fn reads(&self) -> Vec<ObjectId> {
-        let relation = |input: &Input| match input {
-            Input::Relation(id) => Some(*id),
-            Input::Node(_) => None,
-        };
-        let mut ids: Vec<ObjectId> = self.nodes.iter().flat_map(|n| n.inputs.iter().filter_map(relation)).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids
+    pub fn reads(&self) -> Vec<TableId> {
+        self.def.plan.reads()
+    }
+
+    /// It has met the tables and views that it reads: from `epoch` on it takes their changes.
+    pub fn caught_up(&mut self, epoch: Epoch) {
+        self.backfill = None;
+        self.built_at = epoch;
+        self.record_changed = true;
     }
 
     /// The watermarks of the view's columns.
@@ -97,6 +104,7 @@ impl RunningView {
     /// The epoch starts.
     pub fn begin(&mut self, epoch: Epoch, now: Micros) -> Result<()> {
         self.changes.clear();
+        self.diverted.begin();
         for node in &mut self.nodes {
             node.operator.begin(&Step { epoch, now, watermarks: node.watermarks.clone() })?;
         }
@@ -104,7 +112,7 @@ impl RunningView {
     }
 
     /// Rows of relation `from` come.
-    pub fn push_from(&mut self, from: ObjectId, batch: &ChangeBatch, now: Micros) -> Result<()> {
+    pub fn push_from(&mut self, from: TableId, batch: &ChangeBatch, now: Micros) -> Result<()> {
         for node in 0..self.nodes.len() {
             for input in 0..self.nodes[node].inputs.len() {
                 if self.nodes[node].inputs[input] == Input::Relation(from) {
@@ -140,11 +148,11 @@ impl RunningView {
     }
 
     /// All input has come: every node finishes after its upstreams, then tells its watermark. `watermark_of` knows those of the relations.
-    pub fn finish(&mut self, epoch: Epoch, now: Micros, watermark_of: &dyn Fn(ObjectId) -> Watermarks) -> Result<()> {
+    pub fn finish(&mut self, epoch: Epoch, now: Micros, watermark_of: &dyn Fn(TableId) -> Watermarks) -> Result<()> {
         self.due = None;
         for node in 0..self.nodes.len() {
             let of_input = |input: &Input| match input {
-                Input::Relation(id) => watermark_of(*id),
+                Input::Relation(table) => watermark_of(*table),
                 Input::Node(upstream) => self.nodes[*upstream].output.clone(),
             };
             let mut watermarks: Vec<Watermarks> = self.nodes[node].inputs.iter().map(of_input).collect();
@@ -156,7 +164,7 @@ impl RunningView {
             let finished = self.nodes[node].operator.finish(&step, &mut out)?;
             self.route(node, out, now)?;
             let node = &mut self.nodes[node];
-            self.watermarks_changed |= node.watermarks != step.watermarks;
+            self.record_changed |= node.watermarks != step.watermarks;
             node.watermarks = step.watermarks;
             node.output.advance(&finished.watermarks);
             self.due = [self.due, finished.due].into_iter().flatten().min();
@@ -174,12 +182,11 @@ impl RunningView {
         }
         self.relation.flush(epoch, writes).map_err(|e| e.context(format!("view \"{}\"", self.def.name)))?;
         self.diverted.flush(epoch, writes)?;
-        if std::mem::take(&mut self.watermarks_changed) {
-            let record =
-                ViewRecord { watermarks: self.nodes.iter().map(|n| n.watermarks.clone()).collect(), output: self.watermarks().clone() };
+        if std::mem::take(&mut self.record_changed) {
+            let watermarks = self.nodes.iter().map(|n| n.watermarks.clone()).collect();
+            let record = ViewRecord { watermarks, output: self.watermarks().clone(), built_at: self.built_at };
             persisted::put(writes, persisted::object_key("view", self.id), &record)?;
         }
-        self.fresh = false;
         Ok(())
     }
 
@@ -226,6 +233,8 @@ impl FailureRecord {
     pub fn error(&self, view: &str) -> Error {
         let error = format!("view \"{view}\" is off the cut: {}", self.message);
         let error = if self.limit { Error::limit(error) } else { Error::bug(error) };
-        error.with_hint(format!("drop it and create it again: DROP MATERIALIZED VIEW {view}"))
+        error.with_hint(format!(
+            "it is tried again when the database is opened; or drop it and create it again: DROP MATERIALIZED VIEW {view}"
+        ))
     }
 }

@@ -1,6 +1,7 @@
 //! The running database: the epoch loop, the graph of views, source readers, sink deliveries, recovery.
 #![deny(unsafe_code)]
 
+mod backfill;
 mod command;
 mod ddl;
 mod definition;
@@ -12,9 +13,11 @@ mod event_time;
 mod feed;
 mod gather;
 mod graph;
+mod meeting;
 mod persisted;
 mod published;
 mod reader;
+mod relations;
 mod sinks;
 mod sources;
 mod status;
@@ -25,6 +28,7 @@ mod tasks;
 pub use command::{Conflict, EpochChanges, Runtime, Setup, TableWrite, WriteDone, last_epoch};
 pub use definition::{Definition, EventTime, SinkDef, SourceDef, TableDef, ViewDef};
 pub use diverted::{late_schema, source_errors_schema, view_errors_schema};
+pub use event_time::{Dated, Refused};
 pub use published::{Published, PublishedCell, RelationState};
-pub use status::{PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
+pub use status::{JobStatus, PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
 pub use tasks::spawn_thread;

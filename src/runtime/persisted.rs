@@ -5,7 +5,9 @@
 //!       runtime/feed/<feed>           {"source":3,"subscribers":[5],"watermark":…,"finished":false}
 //!       runtime/part/<feed>/<name>    {"position":"42","clock":{…}}
 //!       runtime/start/<source>        {"0":"17"}
-//!       runtime/view/<object>         {"watermarks":[[…]],"failed":null}
+//!       runtime/view/<object>         {"watermarks":[[…]],"built_at":7}
+//!       runtime/backfill/<object>     null: the view is catching up with tables and views
+//!       runtime/failed/<object>       {"message":…}: the view is off the cut
 //!       runtime/table/<object>        {"clock":{…},"watermark":…}
 //!       runtime/sink/<object>         {"mark":{…}}
 //! ```

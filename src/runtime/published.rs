@@ -27,12 +27,12 @@ pub struct Published {
 }
 
 impl Published {
-    /// The rows of table `number` of `object` (see [`TableId`]).
+    /// The rows of `table`.
     ///
     /// # Errors
     /// Why the relation is off the cut; `NotFound` if there is none such.
-    pub fn relation(&self, object: ObjectId, number: u16) -> Result<&Snapshot> {
-        match self.relations.get(&TableId::new(object, number)) {
+    pub fn relation(&self, table: TableId) -> Result<&Snapshot> {
+        match self.relations.get(&table) {
             Some(RelationState::At(snapshot)) => Ok(snapshot),
             Some(RelationState::Off(error)) => Err(error.clone()),
             None => Err(Error::not_found("this relation holds no rows to read")),

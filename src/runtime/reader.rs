@@ -21,10 +21,20 @@ pub(crate) enum Message {
     Started(Positions),
     /// That many readers run now.
     Opened(usize),
+    /// A reader has looked at its source for the first time: it has told the partitions that are there.
+    Looked,
     /// What a reader said.
     Events(Vec<SourceEvent>),
     /// A reader ended; so must the group.
     Failed(Error),
+}
+
+/// What a group reads.
+pub(crate) struct Span {
+    /// From here on; none: from the source's start, which is not known yet.
+    pub from: Option<Positions>,
+    /// To here exactly; none: for ever.
+    pub upto: Option<Positions>,
 }
 
 /// A running group. Dropping it stops the threads within one poll.
@@ -36,11 +46,11 @@ pub(crate) struct ReaderGroup {
 }
 
 impl ReaderGroup {
-    /// Opens `source` at `positions` (or at its start, if it has never been resolved) and reads on threads of its own.
+    /// Opens `source` at `positions` (or at its start, if it has never been resolved) and reads on threads of its own, no further than `upto`.
     ///
     /// # Errors
     /// No thread to give. What fails later comes as [`Message::Failed`].
-    pub fn open(source: &SourceDef, positions: Option<Positions>, readers_max: usize, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub fn open(source: &SourceDef, span: Span, readers_max: usize, clock: Arc<dyn Clock>) -> Result<Self> {
         let (sender, messages) = bounded(QUEUE_MESSAGES_MAX);
         let stop = Arc::new(AtomicBool::new(false));
         let (flushes, flush_ends): (Vec<_>, Vec<_>) = (0..readers_max).map(|_| bounded(64)).unzip();
@@ -49,7 +59,7 @@ impl ReaderGroup {
         let failed = sender.clone();
         let name = format!("source {}", source.definition.name);
         let open = move || {
-            if let Err(error) = open_readers(&source, positions, flush_ends, clock, &sender, &stop) {
+            if let Err(error) = open_readers(&source, span, flush_ends, clock, &sender, &stop) {
                 tell(&sender, Message::Failed(error), &stop);
             }
         };
@@ -74,13 +84,13 @@ impl Drop for ReaderGroup {
 
 fn open_readers(
     source: &SourceDef,
-    positions: Option<Positions>,
+    span: Span,
     flushes: Vec<Receiver<u64>>,
     clock: Arc<dyn Clock>,
     sender: &Sender<Message>,
     stop: &Arc<AtomicBool>,
 ) -> Result<()> {
-    let positions = match positions {
+    let positions = match span.from {
         Some(positions) => positions,
         None => {
             let start = source.connector.start(&source.definition)?;
@@ -90,7 +100,10 @@ fn open_readers(
     };
     let readers = source.connector.open_source(&source.definition, &positions, flushes.len(), clock)?;
     tell(sender, Message::Opened(readers.len()), stop);
-    for (number, (reader, flushes)) in readers.into_iter().zip(flushes).enumerate() {
+    for (number, (mut reader, flushes)) in readers.into_iter().zip(flushes).enumerate() {
+        if let Some(upto) = &span.upto {
+            reader.stop_at(upto)?;
+        }
         let (sender, stop) = (sender.clone(), stop.clone());
         let failed = sender.clone();
         let name = format!("source {} {number}", source.definition.name);
@@ -108,6 +121,7 @@ fn open_readers(
 }
 
 fn read(mut reader: Box<dyn Source>, flushes: &Receiver<u64>, sender: &Sender<Message>, stop: &AtomicBool) -> Result<()> {
+    let mut looked = false;
     while !stop.load(Ordering::SeqCst) {
         for token in flushes.try_iter() {
             reader.flush(token)?;
@@ -116,6 +130,9 @@ fn read(mut reader: Box<dyn Source>, flushes: &Receiver<u64>, sender: &Sender<Me
         reader.poll(POLL, &mut events)?;
         let finished = events.iter().any(|e| matches!(e, SourceEvent::Finished));
         if !events.is_empty() && !tell(sender, Message::Events(events), stop) {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut looked, true) && !tell(sender, Message::Looked, stop) {
             return Ok(());
         }
         if finished {

@@ -1,7 +1,7 @@
 //! Sinks and subscriptions inside the loop: outboxes pinned until delivered, marks kept, changes handed out.
 
 use headwater_connectors::Mark;
-use headwater_state::{Family, Writes};
+use headwater_state::{Family, TableId, Writes};
 use headwater_types::{ChangeBatch, Epoch, Error, ObjectId, Result, RowOrder, consolidate};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -57,11 +57,12 @@ impl EpochLoop {
         sink.task.abort();
         writes.delete(Family::Meta, persisted::object_key("sink", id));
         let from = sink.def.from;
-        if !self.sinks.values().any(|s| s.def.from == from)
-            && let Some(relation) = self.relation_mut(from)
-        {
-            relation.keep_epochs(false);
-        }
+        self.release_epochs(from);
+    }
+
+    /// The epoch in which a view has met what was there before it; 0 for what was never built.
+    fn built_at(&self, table: TableId) -> Epoch {
+        self.views.get(&table.object).map_or(Epoch(0), |view| view.built_at)
     }
 
     /// What a sink asked for.
@@ -75,16 +76,21 @@ impl EpochLoop {
             OutboxPart::All => answer.changes = relation.snapshot().changes()?.collect::<Result<_>>()?,
             OutboxPart::Epochs(after, upto) => {
                 // Without a mark here nothing was freed yet: the process ended between the first delivery and the epoch that would keep its mark.
-                answer.complete = sink.mark.is_none_or(|m| after >= m.epoch);
+                // What a view held before it was built anew says nothing of how it changed since.
+                answer.complete = sink.mark.is_none_or(|m| after >= m.epoch) && after >= self.built_at(sink.def.from);
                 answer.upto = upto;
                 let mut bytes = 0;
-                for (epoch, changes) in relation.epochs_after(after)?.into_iter().filter(|(e, _)| *e <= upto) {
-                    if bytes >= DELIVERY_BYTES_MAX {
+                for kept in relation.epochs_after(after) {
+                    let (epoch, changes) = kept?;
+                    if epoch > upto {
                         break;
                     }
                     bytes += changes.iter().map(ChangeBatch::bytes).sum::<usize>();
                     answer.changes.extend(changes);
-                    answer.upto = if bytes >= DELIVERY_BYTES_MAX { epoch } else { upto };
+                    if bytes >= DELIVERY_BYTES_MAX {
+                        answer.upto = epoch;
+                        break;
+                    }
                 }
             }
         }
@@ -98,10 +104,7 @@ impl EpochLoop {
         sink.seen = upto;
         let from = sink.def.from;
         persisted::put(&mut self.writes, persisted::object_key("sink", id), &mark)?;
-        let freed = self.sinks.values().filter(|s| s.def.from == from).map(|s| s.seen).min().unwrap_or_default();
-        if let Some(relation) = self.relation_mut(from) {
-            relation.release(freed);
-        }
+        self.release_epochs(from);
         Ok(())
     }
 
@@ -112,10 +115,10 @@ impl EpochLoop {
     }
 
     /// The rows of a relation now, then its changes.
-    pub(crate) fn subscribe(&mut self, id: ObjectId, reply: Reply<mpsc::Receiver<EpochChanges>>) {
-        let rows = match self.relation(id) {
+    pub(crate) fn subscribe(&mut self, table: TableId, reply: Reply<mpsc::Receiver<EpochChanges>>) {
+        let rows = match self.relation(table) {
             Some(relation) => relation.snapshot().changes().and_then(Iterator::collect::<Result<Vec<_>>>),
-            None => Err(self.why_off(id)),
+            None => Err(self.why_off(table.object)),
         };
         match rows {
             Ok(changes) => {
@@ -126,17 +129,10 @@ impl EpochLoop {
                     move |synced| drop(synced.map(|()| sender.try_send(first)))
                 }));
                 self.wanted = true;
-                self.subscriptions.push((id, sender));
+                self.subscriptions.push((table, sender));
                 answer(reply, Ok(receiver));
             }
             Err(error) => answer(reply, Err(error)),
-        }
-    }
-
-    pub(crate) fn why_off(&self, id: ObjectId) -> Error {
-        match self.failed.get(&id) {
-            Some(failed) => crate::graph::FailureRecord::of(&failed.error).error(&failed.name),
-            None => Error::not_found("this relation does not exist any more"),
         }
     }
 

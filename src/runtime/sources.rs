@@ -1,14 +1,15 @@
 //! Sources inside the loop: which feed serves which view, when feeds meet, how far a flush is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_connectors::Positions;
+use headwater_connectors::{Partition, Positions};
 use headwater_state::{Family, Store, Writes};
 use headwater_types::{Epoch, Error, Micros, ObjectId, Result, Watermarks};
 
 use crate::SourceDef;
 use crate::command::Reply;
-use crate::diverted::SourceErrors;
+use crate::diverted::{Beside, open_source_errors};
 use crate::epoch_loop::{EpochLoop, PendingFlush, answer};
 use crate::feed::{Feed, FeedId, FeedRecord, PartitionState};
 use crate::persisted;
@@ -16,7 +17,7 @@ use crate::persisted;
 /// A source that may be read.
 pub(crate) struct RunningSource {
     pub def: SourceDef,
-    pub errors: SourceErrors,
+    pub errors: Beside,
     /// Where it starts, once known: resolved when it was created and kept for ever.
     pub start: Option<Positions>,
     /// The feed that views join when they have caught up.
@@ -25,7 +26,7 @@ pub(crate) struct RunningSource {
 
 impl RunningSource {
     pub fn open(store: &Arc<Store>, def: SourceDef) -> Result<Self> {
-        let errors = SourceErrors::open(store, def.id)?;
+        let errors = open_source_errors(store, def.id)?;
         let start = persisted::get(store.blocks().as_ref(), &persisted::object_key("start", def.id))?;
         Ok(Self { def, errors, start, shared: None })
     }
@@ -37,9 +38,7 @@ impl EpochLoop {
         let blocks = self.store.blocks().clone();
         for (name, record) in persisted::scan::<FeedRecord>(blocks.as_ref(), b"runtime/feed/")? {
             let id: FeedId = name.parse().map_err(|_| Error::corrupt(format!("feed '{name}' has no number")))?;
-            let prefix = persisted::key("part", &format!("{name}/"));
-            let partitions = persisted::scan::<PartitionState>(blocks.as_ref(), &prefix)?;
-            let mut feed = Feed::restored(id, record, partitions.into_iter().map(|(n, s)| (n.into(), s)).collect());
+            let mut feed = Feed::restored(id, record, self.committed_partitions(id)?);
             // Silence counts from now: nobody listened before.
             let now = self.now.max(self.clock.now());
             feed.partitions.values_mut().for_each(|p| p.clock.active_at = now);
@@ -51,39 +50,24 @@ impl EpochLoop {
         Ok(())
     }
 
+    fn committed_partitions(&self, id: FeedId) -> Result<BTreeMap<Partition, PartitionState>> {
+        let prefix = persisted::key("part", &format!("{id:010}/"));
+        let partitions = persisted::scan::<PartitionState>(self.store.blocks().as_ref(), &prefix)?;
+        Ok(partitions.into_iter().map(|(name, state)| (name.into(), state)).collect())
+    }
+
+    /// A feed as it was at the last commit, if it was there.
+    pub(crate) fn committed_feed(&self, id: FeedId) -> Result<Option<(FeedRecord, BTreeMap<Partition, PartitionState>)>> {
+        let record = persisted::get::<FeedRecord>(self.store.blocks().as_ref(), &persisted::key("feed", &format!("{id:010}")))?;
+        record.map(|record| Ok((record, self.committed_partitions(id)?))).transpose()
+    }
+
     /// A new feed of `source` from its start on.
     pub(crate) fn new_feed(&mut self, source: ObjectId) -> FeedId {
         let id = self.feeds.keys().next_back().map_or(1, |last| last + 1);
         let start = self.sources.get(&source).and_then(|s| s.start.clone());
         self.feeds.insert(id, Feed::new(id, source, start));
         id
-    }
-
-    /// A view reads `source` from its start: on the shared feed if that has not moved yet, else on one of its own until both meet.
-    pub(crate) fn feed_view(&mut self, view: ObjectId, source: ObjectId) {
-        let Some(running) = self.sources.get(&source) else { return };
-        let shared = running.shared.filter(|id| self.feeds.get(id).is_some_and(|f| unmoved(f, running.start.as_ref())));
-        let id = match shared {
-            Some(id) => id,
-            None => self.new_feed(source),
-        };
-        if let Some(running) = self.sources.get_mut(&source) {
-            running.shared.get_or_insert(id);
-        }
-        if let Some(feed) = self.feeds.get_mut(&id) {
-            feed.set_subscribed(view, true);
-        }
-    }
-
-    /// A view reads its sources no more. A feed without views is erased; the next view starts anew.
-    pub(crate) fn unfeed_view(&mut self, view: ObjectId, writes: &mut Writes) {
-        for feed in self.feeds.values_mut().filter(|f| f.record.subscribers.contains(&view)) {
-            feed.set_subscribed(view, false);
-        }
-        let unread: Vec<FeedId> = self.feeds.values().filter(|f| f.record.subscribers.is_empty()).map(|f| f.id).collect();
-        for id in unread {
-            self.erase_feed(id, writes);
-        }
     }
 
     pub(crate) fn erase_feed(&mut self, id: FeedId, writes: &mut Writes) {
@@ -93,9 +77,8 @@ impl EpochLoop {
         for (token, _) in feed.flushes {
             self.flushed(token, id);
         }
-        let heir = self.feeds.values().find(|f| f.record.source == source).map(|f| f.id);
         if let Some(running) = self.sources.get_mut(&source).filter(|s| s.shared == Some(id)) {
-            running.shared = heir;
+            running.shared = None;
         }
     }
 
@@ -121,18 +104,21 @@ impl EpochLoop {
         if self.disk.full().is_some() {
             return;
         }
-        for feed in self.feeds.values_mut() {
+        let ids: Vec<FeedId> = self.feeds.values().filter(|f| f.group.is_none()).map(|f| f.id).collect();
+        for id in ids {
+            let upto = self.upto(&self.feeds[&id]);
+            let stays_closed = self.is_parked(&self.feeds[&id]) || (self.held && self.feeds[&id].started);
+            let (Some(feed), false) = (self.feeds.get_mut(&id), stays_closed) else { continue };
             let Some(source) = self.sources.get(&feed.record.source) else { continue };
-            if !self.held || !feed.started {
-                feed.open_if_due(&source.def, self.setup.readers_max, &self.clock);
-            }
+            feed.open_if_due(&source.def, upto, self.setup.readers_max, &self.clock);
         }
     }
 
     /// Feeds whose messages are taken now.
     pub(crate) fn readable_feeds(&self) -> Vec<FeedId> {
         let paused = self.disk.full().is_some();
-        self.feeds.values().filter(|f| f.group.is_some() && !paused).map(|f| f.id).collect()
+        let is_read = |f: &&Feed| f.group.is_some() && !paused && !self.waits_to_be_met(f);
+        self.feeds.values().filter(is_read).map(|f| f.id).collect()
     }
 
     pub(crate) fn update_source_watermarks(&mut self) {
@@ -164,32 +150,14 @@ impl EpochLoop {
         self.feeds.values().filter_map(due).min()
     }
 
-    /// At the end of an epoch: a private feed that stands where the shared one stands hands its views over.
-    pub(crate) fn merge_feeds(&mut self, writes: &mut Writes) {
-        let shared: Vec<(ObjectId, FeedId)> = self.sources.iter().filter_map(|(id, s)| Some((*id, s.shared?))).collect();
-        for (source, shared) in shared {
-            let Some(main) = self.feeds.get(&shared) else { continue };
-            let meets = |f: &&Feed| f.id != shared && f.record.source == source && f.started && f.meets(main);
-            let met: Vec<FeedId> = self.feeds.values().filter(meets).map(|f| f.id).collect();
-            for id in met {
-                let views = self.feeds[&id].record.subscribers.clone();
-                for view in views {
-                    if let Some(main) = self.feeds.get_mut(&shared) {
-                        main.set_subscribed(view, true);
-                    }
-                }
-                self.erase_feed(id, writes);
-            }
-        }
-    }
-
-    /// Asks the feeds (those that `only` reads, or all) to tell when everything they hold now has come.
+    /// Asks the feeds (those that `only` reads, or all) to tell when everything they hold now has come, and waits for views that are catching up.
     pub(crate) fn start_flush(&mut self, only: Option<ObjectId>, reply: Reply<Epoch>) {
         let token = self.next_token;
         self.next_token += 1;
         let wanted = |f: &&mut Feed| only.is_none_or(|view| f.record.subscribers.contains(&view));
+        let parked: Vec<FeedId> = self.feeds.values().filter(|f| self.is_parked(f)).map(|f| f.id).collect();
         let mut feeds = Vec::new();
-        for feed in self.feeds.values_mut().filter(wanted) {
+        for feed in self.feeds.values_mut().filter(wanted).filter(|f| !parked.contains(&f.id)) {
             if let (Some(_), Some(error)) = (only, &feed.stopped) {
                 return answer(reply, Err(error.clone()));
             }
@@ -197,10 +165,22 @@ impl EpochLoop {
                 feeds.push(feed.id);
             }
         }
-        if feeds.is_empty() {
-            self.on_commit.push(reply);
-        } else {
-            self.flushes.insert(token, PendingFlush { feeds, reply });
+        self.wanted = true;
+        let views = only.map_or_else(|| self.view_ids(), |view| vec![view]);
+        self.flushes.insert(token, PendingFlush { feeds, views, is_of_view: only.is_some(), reply });
+    }
+
+    /// At the end of an epoch: flushes for which everything has come are answered once it is committed. One of a view ends with what keeps the
+    /// view off the cut; the others do not wait for a view that cannot come on it.
+    pub(crate) fn settle_flushes(&mut self) {
+        for (token, mut flush) in std::mem::take(&mut self.flushes) {
+            let failed = flush.views.iter().find_map(|view| self.failed.get(view)).map(|failed| failed.error.clone());
+            flush.views.retain(|view| self.is_catching_up(*view));
+            match failed.filter(|_| flush.is_of_view) {
+                Some(error) => answer(flush.reply, Err(error)),
+                None if flush.feeds.is_empty() && flush.views.is_empty() => self.on_commit.push(flush.reply),
+                None => drop(self.flushes.insert(token, flush)),
+            }
         }
     }
 
@@ -221,12 +201,8 @@ impl EpochLoop {
 
     /// A feed has told everything before `token`.
     pub(crate) fn flushed(&mut self, token: u64, feed: FeedId) {
-        let Some(flush) = self.flushes.get_mut(&token) else { return };
-        flush.feeds.retain(|f| *f != feed);
-        if flush.feeds.is_empty()
-            && let Some(flush) = self.flushes.remove(&token)
-        {
-            self.on_commit.push(flush.reply);
+        if let Some(flush) = self.flushes.get_mut(&token) {
+            flush.feeds.retain(|f| *f != feed);
         }
     }
 
@@ -239,11 +215,4 @@ impl EpochLoop {
         self.sources.remove(&id);
         writes.delete(Family::Meta, persisted::object_key("start", id));
     }
-}
-
-/// True while a feed has not read past the start of its source.
-fn unmoved(feed: &Feed, start: Option<&Positions>) -> bool {
-    let Some(start) = start else { return true };
-    let at_start = |(name, state): (&headwater_connectors::Partition, &PartitionState)| start.get(name) == state.position.as_ref();
-    !feed.record.finished && feed.rows == 0 && feed.partitions.iter().all(at_start)
 }

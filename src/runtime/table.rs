@@ -8,6 +8,7 @@ use headwater_state::{Relation, Shape, Store, TableId, Writes};
 use headwater_types::{ChangeBatch, Epoch, Error, Micros, Result, RowOrder, Watermarks};
 use serde::{Deserialize, Serialize};
 
+use crate::diverted::{Beside, open_table_errors};
 use crate::event_time::{self, PartitionClock};
 use crate::{Conflict, TableDef, TableWrite, persisted};
 
@@ -23,6 +24,7 @@ struct TableRecord {
 pub(crate) struct Applied {
     pub inserted: u64,
     pub deleted: u64,
+    pub refused: u64,
 }
 
 /// A table that runs.
@@ -31,6 +33,8 @@ pub(crate) struct RunningTable {
     pub relation: Relation,
     /// What changed in this epoch, for the views and sinks on it.
     pub changes: Vec<ChangeBatch>,
+    /// Rows without a usable event time; only where the table has a watermark.
+    pub errors: Option<Beside>,
     key: Option<RowOrder>,
     record: TableRecord,
     dirty: bool,
@@ -43,7 +47,14 @@ impl RunningTable {
         let relation = Relation::open(store, TableId::new(def.id, TableId::ROWS), def.schema.clone(), shape)?;
         let key = if def.primary_key.is_empty() { None } else { Some(RowOrder::new(&def.schema, &def.primary_key)?) };
         let record = persisted::get(store.blocks().as_ref(), &persisted::object_key("table", def.id))?.unwrap_or_default();
-        Ok(Self { def, relation, changes: Vec::new(), key, record, dirty: false })
+        let errors = def.event_time.is_some().then(|| open_table_errors(store, def.id)).transpose()?;
+        Ok(Self { def, relation, changes: Vec::new(), errors, key, record, dirty: false })
+    }
+
+    /// The epoch starts.
+    pub fn begin(&mut self) {
+        self.changes.clear();
+        self.errors.iter_mut().for_each(Beside::begin);
     }
 
     /// The table's watermark by column.
@@ -58,10 +69,10 @@ impl RunningTable {
     /// Applies `write` whole or not at all: first its deletions, then its insertions.
     ///
     /// # Errors
-    /// 40001 if a row to delete is not there any more; 23505 for a key that is there already; `Invalid` for a row without usable event time.
+    /// 40001 if a row to delete is not there any more; 23505 for a key that is there already.
     pub fn apply(&mut self, write: TableWrite, now: Micros) -> Result<Applied> {
-        let TableWrite { delete, insert, conflict } = write;
-        let max_seen = self.check_event_time(insert.as_ref(), now)?;
+        let TableWrite { delete, insert, refused, conflict } = write;
+        let max_seen = self.latest(insert.as_ref(), now)?;
         let mut applied = Applied::default();
         let mut batches = Vec::new();
         if let Some(rows) = delete.filter(|d| d.num_rows() > 0) {
@@ -78,6 +89,11 @@ impl RunningTable {
             self.relation.apply(batch.clone())?;
             self.changes.push(batch);
         }
+        for refused in &refused {
+            let errors = self.errors.as_mut().ok_or_else(|| Error::bug("rows are refused by a table without a watermark"))?;
+            errors.take_refused(refused, now)?;
+            applied.refused += refused.rows.num_rows() as u64;
+        }
         if max_seen > self.record.clock.max_seen {
             self.record.clock.max_seen = max_seen;
             self.dirty = true;
@@ -85,13 +101,11 @@ impl RunningTable {
         Ok(applied)
     }
 
-    fn check_event_time(&self, insert: Option<&RecordBatch>, now: Micros) -> Result<Option<Micros>> {
+    /// The greatest event time of rows that were dated at the call: epoch time never goes back, so none of them is too far ahead now.
+    fn latest(&self, insert: Option<&RecordBatch>, now: Micros) -> Result<Option<Micros>> {
         let (Some(event_time), Some(rows)) = (&self.def.event_time, insert) else { return Ok(None) };
-        let dated = event_time::date(event_time, rows.clone(), now)?;
-        match dated.rejected.into_iter().next() {
-            Some((_, reason)) => Err(Error::invalid(format!("table \"{}\": {reason}", self.def.name)).with_sqlstate("22008")),
-            None => Ok(dated.max_seen),
-        }
+        let dated = event_time.date(rows.clone(), now)?;
+        if dated.refused.is_empty() { Ok(dated.max_seen) } else { Err(Error::bug("rows without a usable event time were not taken out")) }
     }
 
     /// Every row to delete must be there as often as it is deleted.
@@ -204,6 +218,9 @@ impl RunningTable {
 
     pub fn flush(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<()> {
         self.relation.flush(epoch, writes)?;
+        if let Some(errors) = &mut self.errors {
+            errors.flush(epoch, writes)?;
+        }
         if std::mem::take(&mut self.dirty) {
             persisted::put(writes, persisted::object_key("table", self.def.id), &self.record)?;
         }

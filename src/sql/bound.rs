@@ -8,7 +8,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::PhysicalExpr;
 use headwater_catalog::Object;
 use headwater_operators::Plan;
-use headwater_types::{Micros, ObjectId};
+use headwater_types::Micros;
 
 use crate::RelationId;
 
@@ -216,12 +216,4 @@ pub struct CopyFormat {
     pub delimiter: char,
     /// What stands for NULL.
     pub null: String,
-}
-
-/// The number that a relation of the catalog is planned under.
-pub(crate) fn object_id(id: &RelationId) -> Option<ObjectId> {
-    match id {
-        RelationId::Object(object, _) => Some(*object),
-        RelationId::System { .. } => None,
-    }
 }

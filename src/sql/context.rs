@@ -128,11 +128,6 @@ fn wide(arg: Expr) -> Expr {
     }
 }
 
-/// True for a relation that has rows of its own, not for `$late` and `$errors`.
-pub(crate) fn is_rows(id: &RelationId) -> bool {
-    matches!(id, RelationId::Object(_, Part::Rows))
-}
-
 impl ContextProvider for Context<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         self.source(&name).map(|source| Arc::new(source) as _).map_err(into_datafusion)

@@ -48,6 +48,17 @@ impl RelationSource {
     }
 }
 
+impl RelationSource {
+    /// True if a view can follow its changes.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        match (&self.id, &self.object) {
+            (RelationId::Object(_, part), Some(object)) => object.is_followed(*part),
+            _ => false,
+        }
+    }
+}
+
 impl TableSource for RelationSource {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()

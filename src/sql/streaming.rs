@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::logical_expr::LogicalPlan;
 use headwater_catalog::{Catalog, Column};
-use headwater_operators::{Input, Plan};
+use headwater_operators::Plan;
 use headwater_types::{Error, Result};
 
 use crate::bound::PlannedView;
@@ -60,12 +60,8 @@ pub(crate) fn replan(planner: &Planner, statement: &Statement, catalog: &Catalog
 }
 
 /// The columns of `$late`: watermark, weight, then what the refusing operator reads. None where no operator refuses.
-pub(crate) fn late_columns(plan: &Plan, catalog: &Catalog) -> Option<Vec<Column>> {
-    let node = &plan.nodes[plan.refusing?];
-    let schema = match node.inputs.first()? {
-        Input::Node(input) => plan.nodes[*input].schema.clone(),
-        Input::Relation(id) => catalog.get(*id)?.schema(),
-    };
+pub(crate) fn late_columns(plan: &Plan) -> Option<Vec<Column>> {
+    let schema = plan.refused_schema(plan.refusing?);
     let own = [Column::new("watermark", DataType::Timestamp(TimeUnit::Microsecond, None)), Column::new("weight", DataType::Int64)];
     let mut taken: HashSet<String> = own.iter().map(|c| c.name.clone()).collect();
     let mut columns = own.to_vec();

@@ -112,17 +112,15 @@ impl Relation {
         self.roster_mut().keep_epochs(keep);
     }
 
-    /// The changes of each kept epoch after `after`, oldest first, consolidated. An epoch without changes is not there.
+    /// The changes of each kept epoch after `after`, oldest first, consolidated; read as the iterator goes. An epoch without changes is not there.
     ///
     /// # Errors
     /// Those of the block store.
-    pub fn epochs_after(&self, after: Epoch) -> Result<Vec<(Epoch, Vec<ChangeBatch>)>> {
-        let mut epochs = Vec::new();
-        for (epoch, run) in self.roster().kept_after(after) {
+    pub fn epochs_after(&self, after: Epoch) -> impl Iterator<Item = Result<(Epoch, Vec<ChangeBatch>)>> + '_ {
+        self.roster().kept_after(after).map(|(epoch, run)| {
             let blocks = (0..run.blocks()).map(|number| Ok(run.block_once(number)?.changes().clone()));
-            epochs.push((epoch, blocks.collect::<Result<Vec<ChangeBatch>>>()?));
-        }
-        Ok(epochs)
+            Ok((epoch, blocks.collect::<Result<Vec<ChangeBatch>>>()?))
+        })
     }
 
     /// Forgets kept epochs up to `upto`; durable with the next flush.

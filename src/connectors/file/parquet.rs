@@ -33,6 +33,8 @@ pub(super) struct ParquetFile {
     reader: ParquetRecordBatchReader,
     rows: u64,
     place: Place,
+    /// Nothing is read from here on.
+    upto: Option<Place>,
 }
 
 fn error(path: &str, error: impl std::fmt::Display) -> Error {
@@ -44,7 +46,13 @@ impl ParquetFile {
     ///
     /// # Errors
     /// `External` if the file is gone, or no Parquet file; `Invalid` if a column has another type, or is NOT NULL and not there.
-    pub(super) fn open(definition: &SourceDefinition, includes: &[Included], path: &str, place: Place) -> Result<Self> {
+    pub(super) fn open(
+        definition: &SourceDefinition,
+        includes: &[Included],
+        path: &str,
+        place: Place,
+        upto: Option<Place>,
+    ) -> Result<Self> {
         let file = File::open(path).map_err(|error| io_error(path, &error))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| error(path, e))?;
         let schema = definition.schema.clone();
@@ -79,6 +87,8 @@ impl ParquetFile {
             group += 1;
         }
         let mask = ProjectionMask::roots(builder.parquet_schema(), read);
+        let left = upto.map(|upto| usize::try_from(upto.offset.saturating_sub(place.offset)).unwrap_or(usize::MAX));
+        let builder = if let Some(left) = left { builder.with_limit(left) } else { builder };
         let reader = builder
             .with_projection(mask)
             .with_row_groups((group..metadata.num_row_groups()).collect())
@@ -86,7 +96,7 @@ impl ParquetFile {
             .with_batch_size(BATCH_ROWS_MAX)
             .build()
             .map_err(|e| error(path, e))?;
-        Ok(Self { path: path.to_owned(), schema, columns, reader, rows, place: Place { is_end: false, ..place } })
+        Ok(Self { path: path.to_owned(), schema, columns, reader, rows, place: Place { is_end: false, ..place }, upto })
     }
 
     /// The next rows; `None` at the end.
@@ -102,8 +112,13 @@ impl ParquetFile {
         let arrays = arrays.collect::<Result<Vec<_>>>()?;
         self.place.offset += batch.num_rows() as u64;
         let (rows, rejects) = keep_not_null(&self.schema, arrays, batch.num_rows(), start)?;
-        let place = Place { is_end: self.place.offset >= self.rows, ..self.place };
+        let place = self.upto.filter(|_| self.is_stopped()).unwrap_or(Place { is_end: self.place.offset >= self.rows, ..self.place });
         Ok(Some(Piece { rows, rejects, place }))
+    }
+
+    /// True once it stands where it is to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.upto.is_some_and(|upto| self.place.offset >= upto.offset)
     }
 
     fn column(&self, field: &Field, from: &From, batch: &RecordBatch, start: u64) -> Result<ArrayRef> {

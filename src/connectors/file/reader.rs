@@ -1,6 +1,6 @@
 //! Reading a fixed set of files to their ends, several readers taking them from one queue.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::place::{Piece, Place};
 use super::records::{Included, RecordFile};
 use crate::format::Decoder;
 use crate::pause::pause;
-use crate::{Encoding, Partition, Position, Source, SourceBatch, SourceDefinition, SourceEvent};
+use crate::{Encoding, Partition, Position, Positions, Source, SourceBatch, SourceDefinition, SourceEvent};
 
 /// Reads one file at a time.
 pub(super) struct FileReader {
@@ -38,11 +38,11 @@ impl FileReader {
         self.definition.encoding
     }
 
-    /// Opens `path` at `place`; the file opened before is not read again.
-    pub(super) fn open(&mut self, path: &str, place: Place) -> Result<OpenFile> {
+    /// Opens `path` at `place`, to be read up to `upto`; the file opened before is not read again.
+    pub(super) fn open(&mut self, path: &str, place: Place, upto: Option<Place>) -> Result<OpenFile> {
         Ok(match &mut self.decoder {
-            Some(decoder) => OpenFile::Records(RecordFile::open(path, place, self.last_line_counts, decoder)?),
-            None => OpenFile::Parquet(ParquetFile::open(&self.definition, &self.includes, path, place)?),
+            Some(decoder) => OpenFile::Records(RecordFile::open(path, place, upto, self.last_line_counts, decoder)?),
+            None => OpenFile::Parquet(ParquetFile::open(&self.definition, &self.includes, path, place, upto)?),
         })
     }
 
@@ -57,12 +57,41 @@ impl FileReader {
 }
 
 impl OpenFile {
+    /// True once it stands where it is to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        match self {
+            OpenFile::Records(file) => file.is_stopped(),
+            OpenFile::Parquet(file) => file.is_stopped(),
+        }
+    }
+
     /// The bytes up to which there is no whole record that was not read, if that is known.
     pub(super) fn bytes_seen(&self) -> Option<u64> {
         match self {
             OpenFile::Records(file) => Some(file.seen()),
             OpenFile::Parquet(_) => None,
         }
+    }
+}
+
+/// Where each file is to stop, for a reader that must not pass others.
+#[derive(Default)]
+pub(super) struct Limits(Option<BTreeMap<Partition, Place>>);
+
+impl Limits {
+    pub(super) fn read(upto: &Positions) -> Result<Self> {
+        Ok(Self(Some(upto.iter().map(|(p, position)| Ok((p.clone(), Place::read(position)?))).collect::<Result<_>>()?)))
+    }
+
+    pub(super) fn are_set(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Where `partition`, which stands at `place`, is to stop; none if nothing limits it. False if there is nothing to read before that.
+    pub(super) fn of(&self, partition: &Partition, place: Place) -> (Option<Place>, bool) {
+        let Some(limits) = &self.0 else { return (None, true) };
+        let upto = limits.get(partition).copied().unwrap_or(place);
+        (Some(upto), place.offset < upto.offset)
     }
 }
 
@@ -88,13 +117,14 @@ pub(super) struct BoundedReader {
     files: FileReader,
     queue: Arc<Mutex<Queue>>,
     open: Option<(Partition, OpenFile)>,
+    limits: Limits,
     flushes: Vec<u64>,
     is_finished: bool,
 }
 
 impl BoundedReader {
     pub(super) fn new(files: FileReader, queue: Arc<Mutex<Queue>>) -> Self {
-        Self { files, queue, open: None, flushes: Vec::new(), is_finished: false }
+        Self { files, queue, open: None, limits: Limits::default(), flushes: Vec::new(), is_finished: false }
     }
 
     /// Tells of new files and takes the next one; false if there is none.
@@ -106,8 +136,11 @@ impl BoundedReader {
             queue.files.pop_front()
         };
         let Some((partition, place)) = next else { return Ok(false) };
-        let file = self.files.open(&partition, place)?;
-        self.open = Some((partition, file));
+        let (upto, is_open) = self.limits.of(&partition, place);
+        if is_open {
+            let file = self.files.open(&partition, place, upto)?;
+            self.open = Some((partition, file));
+        }
         Ok(true)
     }
 }
@@ -120,6 +153,10 @@ impl Source for BoundedReader {
             return Ok(());
         }
         if self.open.is_none() && !self.take_file(events)? {
+            if self.limits.are_set() {
+                pause(wait);
+                return Ok(());
+            }
             self.is_finished = true;
             events.extend(self.flushes.drain(..).map(SourceEvent::Flushed));
             events.push(SourceEvent::Finished);
@@ -129,6 +166,9 @@ impl Source for BoundedReader {
         let piece = self.files.next(&mut file)?;
         let is_end = piece.as_ref().is_none_or(|p| p.place.is_end);
         events.extend(piece.map(|piece| event(&partition, piece)));
+        if file.is_stopped() {
+            return Ok(());
+        }
         if is_end {
             events.push(SourceEvent::AtEnd(partition.clone()));
             events.push(SourceEvent::Closed(partition));
@@ -141,6 +181,11 @@ impl Source for BoundedReader {
     /// What exists is all that will be read: it is told when the last file is.
     fn flush(&mut self, token: u64) -> Result<()> {
         self.flushes.push(token);
+        Ok(())
+    }
+
+    fn stop_at(&mut self, upto: &Positions) -> Result<()> {
+        self.limits = Limits::read(upto)?;
         Ok(())
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct RecordFile {
     start: usize,
     /// Where `start` is in the file.
     place: Place,
+    /// Nothing is read from here on.
+    upto: Option<Place>,
     /// What follows the last line end counts as a record: nobody will complete it.
     last_line_counts: bool,
 }
@@ -46,10 +48,11 @@ impl RecordFile {
     ///
     /// # Errors
     /// `External` if the file is gone or shorter than `place`; `Invalid` for a header that does not fit.
-    pub(super) fn open(path: &str, place: Place, last_line_counts: bool, decoder: &mut Decoder) -> Result<Self> {
+    pub(super) fn open(path: &str, place: Place, upto: Option<Place>, last_line_counts: bool, decoder: &mut Decoder) -> Result<Self> {
         let file = File::open(path).map_err(|error| io_error(path, &error))?;
         let place = Place { is_end: false, ..place };
-        let mut opened = Self { path: path.to_owned(), file, buffer: Vec::new(), start: 0, place: Place::default(), last_line_counts };
+        let mut opened =
+            Self { path: path.to_owned(), file, buffer: Vec::new(), start: 0, place: Place::default(), upto, last_line_counts };
         if decoder.has_header() {
             opened.read_header(decoder)?;
         }
@@ -85,7 +88,9 @@ impl RecordFile {
         let (mut rejects, mut rejected_bytes) = (Vec::new(), 0);
         // Looking for one record more than fits tells whether this is the end.
         let mut end = self.next_end(decoder)?;
-        while let Some(length) = end.filter(|_| decoder.rows() < BATCH_ROWS_MAX && rejected_bytes < REJECTED_BYTES_MAX) {
+        while let Some(length) =
+            end.filter(|_| decoder.rows() < BATCH_ROWS_MAX && rejected_bytes < REJECTED_BYTES_MAX && !self.is_stopped())
+        {
             let record = &self.buffer[self.start..self.start + length];
             if !record.trim_ascii_start().is_empty() {
                 let reason = if length > RECORD_BYTES_MAX {
@@ -108,8 +113,13 @@ impl RecordFile {
         if self.place.offset == before {
             return Ok(None);
         }
-        let place = Place { is_end: end.is_none(), ..self.place };
+        let place = self.upto.filter(|_| self.is_stopped()).unwrap_or(Place { is_end: end.is_none(), ..self.place });
         Ok(Some(Piece { rows: decoder.finish()?, rejects, place }))
+    }
+
+    /// True once it stands where it is to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.upto.is_some_and(|upto| self.place.offset >= upto.offset)
     }
 
     /// How far the file has been looked at: up to here there is no whole record that was not decoded.

@@ -177,6 +177,56 @@ fn resumes_everywhere(definition: &SourceDefinition) {
     }
 }
 
+/// A reader that is told to stop at a position of its one file stops there, wherever it began, and tells no end.
+fn stops_everywhere(definition: &SourceDefinition) {
+    let whole = read(definition, &Positions::new()).expect("readable");
+    let mut from = Positions::new();
+    for (at, (partition, _, position)) in whole.batches.iter().enumerate() {
+        let upto = Positions::from([(partition.clone(), position.clone())]);
+        let mut reader = open(definition, &from, 1).expect("opened").remove(0);
+        reader.stop_at(&upto).expect("told");
+        reader.flush(1).expect("noted");
+        let mut stopped = Read::default();
+        for _ in 0..at + 4 {
+            let mut events = Vec::new();
+            reader.poll(Duration::from_millis(1), &mut events).expect("readable");
+            stopped.take(events);
+        }
+        let rows = |read: &Read, batches: std::ops::Range<usize>| read.batches[batches].iter().map(|(_, b, _)| b.num_rows()).sum::<usize>();
+        let expected = rows(&whole, if from.is_empty() { 0..at + 1 } else { at..at + 1 });
+        assert_eq!(rows(&stopped, 0..stopped.batches.len()), expected);
+        assert_eq!(stopped.positions(), upto);
+        assert!(stopped.told.iter().all(|t| t.starts_with("rows") || t.starts_with("found")), "{:?}", stopped.told);
+        // Every second one goes on from where the last one stopped.
+        from = if at % 2 == 0 { upto } else { Positions::new() };
+    }
+}
+
+#[test]
+fn a_watching_reader_stops_where_it_is_told_and_leaves_other_files() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (a, b) = (dir.path().join("a.json"), dir.path().join("b.json"));
+    append(&a, &lines(0, 10));
+    append(&b, &lines(100, 10));
+    let definition = watching(&format!("{}/*.json", dir.path().display()));
+    let mut shared = open(&definition, &Positions::new(), 1).expect("opened").remove(0);
+    let mut read = Read::default();
+    poll_until(shared.as_mut(), &mut read, "end a.json");
+    let upto: Positions = read.positions().into_iter().filter(|(partition, _)| name(partition) == "a.json").collect();
+    append(&a, &lines(10, 10));
+    let mut private = open(&definition, &Positions::new(), 1).expect("opened").remove(0);
+    private.stop_at(&upto).expect("told");
+    let mut read = Read::default();
+    for _ in 0..10 {
+        let mut events = Vec::new();
+        private.poll(Duration::from_millis(1), &mut events).expect("readable");
+        read.take(events);
+    }
+    assert_eq!(read.numbers(), (0..10).collect::<Vec<_>>());
+    assert_eq!(read.positions(), upto);
+    assert!(read.told.iter().any(|t| t == "found b.json"), "{:?}", read.told);
+}
+
 #[test]
 fn every_position_in_json_and_csv_gives_the_same_rest() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -184,6 +234,7 @@ fn every_position_in_json_and_csv_gives_the_same_rest() {
     append(&dir.path().join("a.json"), &json);
     let mut made = definition(&format!("{}/a.json", dir.path().display()), Encoding::Json);
     resumes_everywhere(&made);
+    stops_everywhere(&made);
     let whole = read(&made, &Positions::new()).expect("readable");
     assert_eq!(whole.rejects.len(), 30);
     assert!(whole.rejects[1].position.starts_with("line 1008, byte ") && whole.rejects[1].payload == b"garbage");
@@ -194,6 +245,7 @@ fn every_position_in_json_and_csv_gives_the_same_rest() {
     ]));
     made.includes = vec![Include { what: String::from("file"), column: 1 }, Include { what: String::from("offset"), column: 2 }];
     resumes_everywhere(&made);
+    stops_everywhere(&made);
     let batch = &read(&made, &Positions::new()).expect("readable").batches[0].1;
     assert!(batch.column(1).as_string::<i32>().value(5).ends_with("a.json"));
     assert_eq!(batch.column(2).as_primitive::<Int64Type>().value(1), 20);
@@ -203,6 +255,7 @@ fn every_position_in_json_and_csv_gives_the_same_rest() {
     let mut made = definition(&format!("{}/a.csv", dir.path().display()), Encoding::Csv);
     made.encoding_options.insert(String::from("header"), String::from("true"));
     resumes_everywhere(&made);
+    stops_everywhere(&made);
     assert_eq!(read(&made, &Positions::new()).expect("readable").numbers(), (0..30_000).collect::<Vec<_>>());
 }
 
@@ -310,6 +363,7 @@ fn parquet_is_projected_checked_and_resumed() {
     made.includes = vec![Include { what: String::from("offset"), column: 3 }];
     File.check_source(&made).expect("good options");
     resumes_everywhere(&made);
+    stops_everywhere(&made);
     let whole = read(&made, &Positions::new()).expect("readable");
     assert_eq!(whole.rejects.len(), 6);
     assert_eq!(whole.rejects[1].position, "row 5003");

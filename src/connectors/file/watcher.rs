@@ -9,7 +9,7 @@ use headwater_types::{Clock, Error, Result};
 
 use super::listing::{io_error, list};
 use super::place::Place;
-use super::reader::{FileReader, OpenFile, event};
+use super::reader::{FileReader, Limits, OpenFile, event};
 use crate::pause::pause;
 use crate::{Encoding, Partition, Positions, Source, SourceEvent};
 
@@ -49,6 +49,7 @@ pub(super) struct Watcher {
     watched: BTreeMap<Partition, Watched>,
     /// The file being read, and its length when it was opened.
     open: Option<(Partition, u64, OpenFile)>,
+    limits: Limits,
     flushes: Vec<Flush>,
     /// What was last said about waiting for files.
     is_waiting: bool,
@@ -74,7 +75,19 @@ impl Watcher {
         }
         let is_parquet = files.encoding() == Encoding::Parquet;
         let pattern = pattern.to_owned();
-        Ok(Self { files, is_parquet, pattern, share, clock, listed: None, watched, open: None, flushes: Vec::new(), is_waiting: false })
+        Ok(Self {
+            files,
+            is_parquet,
+            pattern,
+            share,
+            clock,
+            listed: None,
+            watched,
+            open: None,
+            limits: Limits::default(),
+            flushes: Vec::new(),
+            is_waiting: false,
+        })
     }
 
     /// Looks for files that have come, if it is time or somebody waits.
@@ -122,7 +135,7 @@ impl Watcher {
                         format!("file '{partition}' is {length} bytes long, and {read} of it have been read: it was cut or replaced");
                     return Err(Error::external(message));
                 }
-                Some(length) if watched.looked == Some(length) => {}
+                Some(length) if watched.looked == Some(length) || !self.limits.of(partition, watched.place).1 => {}
                 Some(length) => {
                     grown = Some((partition.clone(), length, watched.place));
                     break;
@@ -134,7 +147,7 @@ impl Watcher {
             events.push(SourceEvent::Closed(partition));
         }
         if let Some((partition, length, place)) = grown {
-            let file = self.files.open(&partition, place)?;
+            let file = self.files.open(&partition, place, self.limits.of(&partition, place).0)?;
             self.open = Some((partition, length, file));
         }
         Ok(())
@@ -149,6 +162,9 @@ impl Watcher {
         if let Some(piece) = piece {
             watched.place = piece.place;
             events.push(event(&partition, piece));
+        }
+        if file.is_stopped() {
+            return Ok(());
         }
         if is_end {
             watched.place.is_end = true;
@@ -170,6 +186,9 @@ impl Watcher {
                 }
             }
             flush.lengths = Some(lengths);
+        }
+        if self.limits.are_set() {
+            return Ok(());
         }
         let watched = &self.watched;
         let is_read = |(partition, length): (&Partition, &u64)| {
@@ -210,6 +229,11 @@ impl Source for Watcher {
 
     fn flush(&mut self, token: u64) -> Result<()> {
         self.flushes.push(Flush { token, lengths: None });
+        Ok(())
+    }
+
+    fn stop_at(&mut self, upto: &Positions) -> Result<()> {
+        self.limits = Limits::read(upto)?;
         Ok(())
     }
 }

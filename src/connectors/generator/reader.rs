@@ -29,6 +29,8 @@ struct Split {
     /// Rows made before this reader was opened: the rate counts from there.
     resumed_at: u64,
     total: Option<u64>,
+    /// It stops at so many rows; what is before them exists, whatever the rate.
+    upto: Option<u64>,
     is_new: bool,
     is_at_end: bool,
     is_closed: bool,
@@ -61,7 +63,18 @@ pub(super) fn open(
         let known = positions.get(&partition);
         let (made, base) = known.map_or(Ok((0, base)), read_position)?;
         let total = plan.rows_of(number);
-        Ok(Split { partition, number, made, base, resumed_at: made, total, is_new: known.is_none(), is_at_end: false, is_closed: false })
+        Ok(Split {
+            partition,
+            number,
+            made,
+            base,
+            resumed_at: made,
+            total,
+            upto: None,
+            is_new: known.is_none(),
+            is_at_end: false,
+            is_closed: false,
+        })
     };
     let reader = |reader: u64| {
         let splits = (reader..plan.splits).step_by(usize::try_from(readers).unwrap_or(usize::MAX)).map(split);
@@ -78,6 +91,9 @@ impl Reader {
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is no exact science")]
     fn due(&self, split: &Split) -> u64 {
         let total = split.total.unwrap_or(u64::MAX);
+        if let Some(upto) = split.upto {
+            return total.min(upto);
+        }
         match self.plan.rate {
             None => total,
             Some(rate) => {
@@ -111,11 +127,11 @@ impl Reader {
             split.made += count as u64;
             split.is_at_end = false;
             let lag = self.plan.rate.is_some() || split.total.is_some();
-            let lag = lag.then(|| due - split.made);
+            let lag = lag.then(|| due.saturating_sub(split.made));
             let next = position(split.made, split.base);
             events.push(SourceEvent::Rows(SourceBatch { partition: split.partition.clone(), rows, rejects, next, lag }));
         }
-        if split.made == due && !split.is_at_end {
+        if split.made == due && !split.is_at_end && split.upto.is_none() {
             split.is_at_end = true;
             events.push(SourceEvent::AtEnd(split.partition.clone()));
         }
@@ -128,6 +144,9 @@ impl Reader {
 
     fn answer_flushes(&mut self, events: &mut Vec<SourceEvent>) {
         let splits = &self.splits;
+        if splits.iter().any(|s| s.upto.is_some()) {
+            return;
+        }
         self.flushes.retain(|(token, ends)| {
             let is_told = splits.iter().zip(ends).all(|(split, end)| split.made >= *end);
             if is_told {
@@ -170,6 +189,14 @@ impl Source for Reader {
         // Without a rate all rows of a bounded stream exist at once, and of an endless one those that were made.
         let end = |s: &Split| if self.plan.rate.is_none() && s.total.is_none() { s.made } else { self.due(s) };
         self.flushes.push((token, self.splits.iter().map(end).collect()));
+        Ok(())
+    }
+
+    fn stop_at(&mut self, upto: &Positions) -> Result<()> {
+        for split in &mut self.splits {
+            let known = upto.get(&split.partition).map(read_position).transpose()?;
+            split.upto = Some(known.map_or(split.made, |(made, _)| made));
+        }
         Ok(())
     }
 }

@@ -222,6 +222,30 @@ fn a_rate_is_kept_and_flushes_end() {
 }
 
 #[test]
+fn a_limited_generator_gives_what_exists_at_once_and_stops() {
+    let mut definition = opened(&[]);
+    definition.options.insert(String::from("datagen.rows.per.second"), String::from("1"));
+    let start = Datagen.start(&definition).expect("a start");
+    let (partition, position) = start.first_key_value().expect("one split");
+    let base = position.0.split_once('@').expect("rows and time").1;
+    let upto = Positions::from([(partition.clone(), Position(format!("777@{base}")))]);
+    let mut reader = Datagen.open_source(&definition, &start, 1, Arc::new(HeldClock::at(0))).expect("open").remove(0);
+    reader.stop_at(&upto).expect("told");
+    reader.flush(1).expect("noted");
+    let (mut rows, mut last) = (0, None);
+    for _ in 0..5 {
+        let mut events = Vec::new();
+        reader.poll(Duration::from_millis(1), &mut events).expect("readable");
+        for event in events {
+            let SourceEvent::Rows(batch) = event else { panic!("it tells no end: {event:?}") };
+            rows += batch.rows.num_rows() + batch.rejects.len();
+            last = Some(batch.next);
+        }
+    }
+    assert_eq!((rows, last.as_ref()), (777, upto.get(partition)));
+}
+
+#[test]
 fn wrong_options_are_named() {
     let refused = |options: &[(&str, &str)]| {
         let error = Datagen.check_source(&opened(options)).expect_err("a bad option");

@@ -67,6 +67,9 @@ struct Slot {
     told: i64,
     /// The partition's end as the broker last told it.
     ended: bool,
+    /// It is read to here and then given up.
+    upto: Option<i64>,
+    is_stopped: bool,
 }
 
 /// A flush that waits for these ends.
@@ -87,6 +90,8 @@ pub(super) struct Reader {
     slots: Vec<Slot>,
     /// Index of a partition's slot.
     slot_of: BTreeMap<i32, usize>,
+    /// Every partition stops somewhere; new ones are not read.
+    is_limited: bool,
     flushes: Vec<Flush>,
     state: Option<String>,
     /// Events known before the first poll.
@@ -130,6 +135,7 @@ impl Reader {
             includes: includes(definition)?,
             slots: Vec::new(),
             slot_of: BTreeMap::new(),
+            is_limited: false,
             flushes: Vec::new(),
             state: None,
             early,
@@ -150,9 +156,33 @@ impl Reader {
             let decoder = Decoder::new(&self.definition)?;
             self.slot_of.insert(number, self.slots.len());
             let name = partition_name(number);
-            self.slots.push(Slot { number, name, decoder, rejects: Vec::new(), next, told: next, ended: false });
+            self.slots.push(Slot {
+                number,
+                name,
+                decoder,
+                rejects: Vec::new(),
+                next,
+                told: next,
+                ended: false,
+                upto: None,
+                is_stopped: false,
+            });
         }
         Ok(())
+    }
+
+    /// Gives up the partitions that have come to where they stop; what is left of them in the queue is passed over.
+    fn give_up_stopped(&mut self) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        let topic = self.topic.to_str().map_err(|_| Error::bug("a topic's name is text"))?;
+        for slot in self.slots.iter_mut().filter(|s| !s.is_stopped && s.upto.is_some_and(|upto| s.next >= upto)) {
+            slot.is_stopped = true;
+            list.add_partition(topic, slot.number);
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        self.consumer.incremental_unassign(&list).map_err(|e| Error::external(format!("kafka: {e}")))
     }
 
     /// What the thread beside found out.
@@ -161,7 +191,9 @@ impl Reader {
         for report in reports {
             match report {
                 Report::Found(partitions) => {
-                    self.assign(&partitions)?;
+                    if !self.is_limited {
+                        self.assign(&partitions)?;
+                    }
                     let found = partitions.iter().map(|&(p, low)| SourceEvent::Found(partition_name(p), position(low)));
                     events.extend(found);
                 }
@@ -181,6 +213,9 @@ impl Reader {
     fn tell(&mut self, ends: &[usize], events: &mut Vec<SourceEvent>) -> Result<()> {
         for slot in &mut self.slots {
             slot.tell(&self.queue, &self.topic, events)?;
+        }
+        if self.is_limited {
+            return Ok(());
         }
         events.extend(ends.iter().filter(|&&slot| self.slots[slot].ended).map(|&slot| SourceEvent::AtEnd(self.slots[slot].name.clone())));
         let (slots, slot_of) = (&self.slots, &self.slot_of);
@@ -208,6 +243,9 @@ impl Source for Reader {
                 return Err(failure(record, &topic.to_string_lossy()));
             };
             let slot = &mut slots[index];
+            if slot.stops_before(record) {
+                return Ok(());
+            }
             match record.event() {
                 None => {
                     slot.read(record, includes)?;
@@ -226,6 +264,7 @@ impl Source for Reader {
             Ok(())
         })?;
         events.extend(full.into_iter().map(SourceEvent::Rows));
+        self.give_up_stopped()?;
         self.tell(&ends, events)?;
         // A wait may have been ended by the thread beside.
         if events.is_empty() { self.take_reports(events).and_then(|()| self.tell(&[], events)) } else { Ok(()) }
@@ -234,9 +273,30 @@ impl Source for Reader {
     fn flush(&mut self, token: u64) -> Result<()> {
         self.watch.ask_ends(token)
     }
+
+    fn stop_at(&mut self, upto: &Positions) -> Result<()> {
+        self.is_limited = true;
+        for slot in &mut self.slots {
+            let limit = upto.get(&slot.name).map(|position| offset_of(&position.0)).transpose()?;
+            slot.upto = Some(limit.unwrap_or(slot.next));
+        }
+        self.give_up_stopped()
+    }
 }
 
 impl Slot {
+    /// True if what is told at the offset of `record` lies where the partition stops, or behind: it has then come there, also over the marks of
+    /// transactions, which are nobody's rows.
+    fn stops_before(&mut self, record: &Record<'_>) -> bool {
+        let Some(upto) = self.upto else { return false };
+        let is_place = record.event().is_none_or(|(code, _)| code == RDKafkaErrorCode::PartitionEOF);
+        if is_place && record.offset() >= upto {
+            self.next = self.next.max(upto);
+            return true;
+        }
+        self.is_stopped
+    }
+
     /// Appends a record to the rows, or to the rejects.
     fn read(&mut self, record: &Record<'_>, includes: &[Included]) -> Result<()> {
         let offset = record.offset();

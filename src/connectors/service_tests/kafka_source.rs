@@ -132,6 +132,49 @@ async fn two_readers_share_the_partitions_and_go_on_from_their_positions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_limited_reader_stops_exactly_where_it_was_told() {
+    let Some(service) = service("HEADWATER_KAFKA", "a_limited_reader_stops_exactly_where_it_was_told").await else { return };
+    let topic = Topic::create(&service.address, 3).await;
+    let producer = topic.producer(None);
+    topic.write(&producer, spread(&json(0..9000), 3));
+    let definition = definition(&topic, &[]);
+    let start = kafka().start(&definition).expect("the broker answers");
+    // Partition 0 in the middle, 1 at its start, 2 not at all.
+    let upto = Positions::from([("0".into(), Position("1234".into())), ("1".into(), Position("0".into()))]);
+    let mut reader = readers(&definition, &start, 1).remove(0);
+    reader.stop_at(&upto).expect("told");
+    reader.flush(7).expect("asked");
+    let mut told = Told::default();
+    told.until(reader.as_mut(), |t| t.rows() >= 1234);
+    let waits = SystemClock::default();
+    told.until(reader.as_mut(), |_| waits.elapsed() > Duration::from_secs(1));
+    assert_eq!(told.values(), (0..1234).map(|n| n * 3).collect::<Vec<_>>());
+    assert_eq!(told.positions(Positions::new()), Positions::from([("0".into(), Position("1234".into()))]));
+    assert!(told.others.is_empty(), "{:?}", told.others);
+    // Behind the records of an aborted transaction nothing is told but that it has come there.
+    let marked = Topic::create(&service.address, 1).await;
+    let producer = marked.producer(Some(&marked.name));
+    producer.init_transactions(WAIT).expect("begun");
+    producer.begin_transaction().expect("begun");
+    marked.write(&producer, spread(&json(0..5), 1));
+    producer.commit_transaction(WAIT).expect("committed");
+    producer.begin_transaction().expect("begun");
+    marked.write(&producer, spread(&json(5..9), 1));
+    producer.abort_transaction(WAIT).expect("aborted");
+    let definition = self::definition(&marked, &[]);
+    let (start, mut shared) = started(&definition, 1);
+    shared[0].flush(1).expect("asked");
+    let mut told = Told::default();
+    told.until(shared[0].as_mut(), |t| t.flushed(1));
+    let upto = told.positions(start.clone());
+    let mut reader = readers(&definition, &start, 1).remove(0);
+    reader.stop_at(&upto).expect("told");
+    let mut told = Told::default();
+    told.until(reader.as_mut(), |t| t.positions(start.clone()) == upto);
+    assert_eq!(told.values(), (0..5).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_starts_where_it_was_told() {
     let Some(service) = service("HEADWATER_KAFKA", "a_source_starts_where_it_was_told").await else { return };
     let topic = Topic::create(&service.address, 2).await;

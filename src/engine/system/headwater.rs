@@ -14,8 +14,6 @@ pub struct Status {
     pub epochs: Vec<EpochStatus>,
     /// Who is connected.
     pub sessions: Vec<SessionStatus>,
-    /// What runs in the background, such as the backfill of a view.
-    pub jobs: Vec<JobStatus>,
 }
 
 /// A checkpoint in the object store.
@@ -65,23 +63,6 @@ pub struct SessionStatus {
     pub connected_at_us: Micros,
     /// When that statement began.
     pub statement_at_us: Option<Micros>,
-}
-
-/// Something that takes its time.
-#[derive(Debug, Clone)]
-pub struct JobStatus {
-    /// The object it works on.
-    pub object: ObjectId,
-    /// `backfill`, `rebuild`, `restore`.
-    pub kind: &'static str,
-    /// `running`, `waiting`, `failed`.
-    pub state: &'static str,
-    /// Rows done.
-    pub rows: u64,
-    /// Rows in all, where known.
-    pub rows_total: Option<u64>,
-    /// What it waits for, or why it failed.
-    pub message: Option<String>,
 }
 
 /// What the settings do, by name. The others are there because drivers set them; they do nothing here.
@@ -156,10 +137,14 @@ pub const VIEWS: Relation = Relation {
     rows: |facts| {
         let runtime = &facts.status.runtime;
         let view = |v: &headwater_runtime::ViewStatus| {
-            let is_live = v.error.is_none();
+            let is_live = v.is_live;
             row![
                 name_of(facts, v.id),
-                if is_live { "live" } else { "failed" },
+                match (is_live, &v.error) {
+                    (true, _) => "live",
+                    (false, None) => "catching up",
+                    (false, Some(_)) => "failed",
+                },
                 v.rows,
                 v.state_bytes,
                 v.late,
@@ -253,7 +238,8 @@ pub const JOBS: Relation = Relation {
     name: "jobs",
     columns: "object text, kind text, state text, rows int8, rows_total int8, message text",
     rows: |facts| {
-        let job = |j: &JobStatus| row![name_of(facts, j.object), j.kind, j.state, j.rows, j.rows_total, j.message.as_deref()];
-        facts.status.jobs.iter().map(job).collect()
+        let job =
+            |j: &headwater_runtime::JobStatus| row![name_of(facts, j.object), j.kind, j.state, j.rows, j.rows_total, j.message.as_deref()];
+        facts.status.runtime.jobs.iter().map(job).collect()
     },
 };

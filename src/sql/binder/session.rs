@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::Expr as SqlExpr;
-use headwater_catalog::{Object, ObjectKind};
+use headwater_catalog::{Named, Object, Part};
 use headwater_types::{Error, Result};
 
 use super::relation::find_column;
@@ -81,12 +81,22 @@ pub(super) fn set(context: &Context<'_>, name: &Name, value: Option<&str>, local
 /// A relation whose changes can be followed.
 fn target(context: &Context<'_>, name: &Name) -> Result<Target> {
     let named = context.named(name)?;
-    if !matches!(named.object.kind, ObjectKind::Table(_) | ObjectKind::MaterializedView(_)) {
+    if let Some(refused) = not_followed(&named) {
+        return Err(name.blame(refused));
+    }
+    if named.part == Part::Rows && !named.object.is_kept() {
         let error = Error::invalid(format!("\"{}\" is a {}: its changes cannot be followed", name.text, named.object.kind.noun()));
         return Err(name.blame(error.with_sqlstate("42809").with_hint("make a materialized view of it")));
     }
     let schema = headwater_catalog::Column::schema(&named.columns);
     Ok(Target { id: RelationId::Object(named.object.id, named.part), name: name.text.clone(), schema })
+}
+
+/// Why the changes of a relation cannot be followed by a view, a sink or a subscription: `<source>$late` is put together when it is read.
+pub(crate) fn not_followed(named: &Named) -> Option<Error> {
+    let error =
+        || Error::unsupported(format!("following the changes of \"{}$late\" is not supported: it can be queried", named.object.name));
+    (!named.object.is_followed(named.part)).then(|| error().with_hint("build on the $late of a view that reads the source"))
 }
 
 pub(super) fn declare(context: &Context<'_>, name: &str, input: &Readable) -> Result<Bound> {

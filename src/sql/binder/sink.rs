@@ -1,9 +1,10 @@
 //! CREATE SINK.
 
-use headwater_catalog::{Column, Object, ObjectKind, Part, SinkSpec};
+use headwater_catalog::{Column, Named, Object, ObjectKind, Part, SinkSpec};
 use headwater_types::{Error, ObjectId, Result};
 
 use super::relation::{as_map, encode, find_column, take_option};
+use super::session::not_followed;
 use super::view::plan_view;
 use super::{draft, taken};
 use crate::bound::PlannedView;
@@ -14,6 +15,7 @@ use crate::{Bound, Statement};
 /// What a planner must know of the relation that a sink delivers.
 struct From {
     id: ObjectId,
+    part: Part,
     name: String,
     columns: Vec<Column>,
     append_only: bool,
@@ -45,7 +47,7 @@ pub(super) fn create(context: &Context<'_>, statement: &Statement, sink: &Create
         return Err(at(error.with_hint("type = 'upsert', or a view with EMIT ON WINDOW CLOSE"), kind.and_then(|k| k.place)));
     }
     let key = if upsert { upsert_key(&from, primary_key.as_ref(), &sink.name)? } else { append_key(primary_key.as_ref())? };
-    let spec = SinkSpec { from: from.id, connector: connector.value, options: as_map(options), encode, upsert, key };
+    let spec = SinkSpec { from: from.id, part: from.part, connector: connector.value, options: as_map(options), encode, upsert, key };
     let depends_on = if view.is_some() { Vec::new() } else { vec![from.id] };
     let object = draft(&sink.name, ObjectKind::Sink(spec), statement, from.columns, depends_on);
     Ok(Bound::CreateSink(object, view.map(Box::new)))
@@ -64,8 +66,12 @@ fn from(context: &Context<'_>, statement: &Statement, sink: &CreateSink) -> Resu
 
 fn relation(context: &Context<'_>, name: &Name) -> Result<From> {
     let named = context.named(name)?;
+    if let Some(refused) = not_followed(&named) {
+        return Err(name.blame(refused));
+    }
     if named.part != Part::Rows {
-        return Err(name.blame(Error::unsupported(format!("a sink from {} is not supported", name.text))));
+        let Named { object, part, columns } = named;
+        return Ok(From { id: object.id, part, name: name.text.clone(), columns, append_only: true, key: None });
     }
     if !named.object.is_kept() {
         let error =
@@ -78,6 +84,7 @@ fn relation(context: &Context<'_>, name: &Name) -> Result<From> {
 fn described(object: &Object) -> From {
     From {
         id: object.id,
+        part: Part::Rows,
         name: object.name.clone(),
         columns: object.columns.clone(),
         append_only: object.is_append_only(),

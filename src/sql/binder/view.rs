@@ -60,12 +60,12 @@ pub(super) fn plan_view(context: &Context<'_>, statement: &Statement, ast: &Ast,
     let planned = streaming::plan(context, statement, query, emit)?;
     let emit_on_close = matches!(emit, Emit::OnWindowClose(_));
     let columns: Vec<Column> = planned.plan.root().schema.fields().iter().map(|f| Column::of(f)).collect();
-    let kind = ObjectKind::MaterializedView(derived(&planned, context, emit_on_close));
+    let kind = ObjectKind::MaterializedView(derived(&planned, emit_on_close));
     let reads: Vec<ObjectId> = context.reads.borrow().clone();
     Ok((draft(name, kind, statement, columns, reads), planned))
 }
 
-fn derived(planned: &PlannedView, context: &Context<'_>, emit_on_close: bool) -> Derived {
+fn derived(planned: &PlannedView, emit_on_close: bool) -> Derived {
     let plan = &planned.plan;
     let properties = &plan.root().properties;
     Derived {
@@ -73,7 +73,7 @@ fn derived(planned: &PlannedView, context: &Context<'_>, emit_on_close: bool) ->
         append_only: properties.append_only,
         key: properties.key.clone(),
         watermarked: properties.watermarked.clone(),
-        late: streaming::late_columns(plan, context.catalog),
+        late: streaming::late_columns(plan),
         promised: planned.promised,
         fingerprint: plan.fingerprint(),
     }

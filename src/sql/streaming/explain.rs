@@ -1,7 +1,7 @@
 //! The operators of a view as text, readers above what they read, with what was derived of each.
 
 use datafusion::arrow::datatypes::SchemaRef;
-use headwater_catalog::Catalog;
+use headwater_catalog::{Catalog, Object, Part};
 use headwater_operators::{Bound, Input, Plan, Properties};
 
 /// One line an operator, indented under its reader.
@@ -22,16 +22,24 @@ fn node(plan: &Plan, at: usize, depth: usize, catalog: &Catalog, lines: &mut Vec
     for input in &this.inputs {
         match input {
             Input::Node(below) => node(plan, *below, depth + 1, catalog, lines),
-            Input::Relation(id) => {
-                let line = catalog.get(*id).map_or_else(|| format!("object {id}"), |o| relation_line(o));
+            Input::Relation(table) => {
+                let line =
+                    catalog.get(table.object).map_or_else(|| format!("object {}", table.object), |o| input_line(o, Part::at(*table)));
                 lines.push(format!("{}{line}", "  ".repeat(depth + 1)));
             }
         }
     }
 }
 
+fn input_line(object: &Object, part: Part) -> String {
+    match part {
+        Part::Rows => relation_line(object),
+        Part::Late | Part::Errors => format!("{}{}  [append-only]", object.name, part.suffix()),
+    }
+}
+
 /// A source, table or view with what is known of it.
-pub(crate) fn relation_line(object: &headwater_catalog::Object) -> String {
+pub(crate) fn relation_line(object: &Object) -> String {
     let known = Properties {
         append_only: object.is_append_only(),
         key: object.key().map(<[usize]>::to_vec),

@@ -6,7 +6,6 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan, Volatility};
 use headwater_types::{Error, Result};
 
-use crate::context::is_rows;
 use crate::diagnostics::find_words;
 use crate::errors::{from_datafusion, into_datafusion};
 use crate::{RelationSource, Statement};
@@ -84,7 +83,7 @@ fn check_join(join: &Join, statement: &Statement) -> Result<()> {
 
 fn check_scan(source: Option<&RelationSource>, name: &str, statement: &Statement) -> Result<()> {
     match source {
-        Some(source) if is_rows(&source.id) => Ok(()),
+        Some(source) if source.is_followed() => Ok(()),
         Some(source) => Err(refuse(&format!("reading {}", source.name), statement, &[&[&name.to_uppercase()]])),
         None => {
             let name = name.trim_end_matches("()");

@@ -5,35 +5,37 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{EmptyRelation, TableScan, Values};
-use headwater_catalog::ObjectKind;
+use headwater_catalog::{ObjectKind, Part};
 use headwater_operators::{Bound, Constant, Input, Properties};
 use headwater_types::{Error, Result};
 
 use super::lower::{Lowered, Lowering};
 use super::rows;
-use crate::RelationSource;
-use crate::bound::object_id;
+use crate::{RelationId, RelationSource};
 
 /// A source, table or view of the catalog, narrowed to the columns that are read.
 pub(super) fn scan(lowering: &mut Lowering<'_>, scan: &TableScan) -> Result<Lowered> {
     let source = RelationSource::of(&scan.source).ok_or_else(|| Error::bug("a scan of nothing of ours"))?;
-    let (Some(id), Some(object)) = (object_id(&source.id), &source.object) else {
+    let (RelationId::Object(id, part), Some(object)) = (&source.id, &source.object) else {
         return Err(Error::unsupported(format!("reading {} is not supported in a materialized view", source.name)));
     };
     if scan.fetch.is_some() || !scan.filters.is_empty() {
         return Err(Error::bug("a filter or limit was pushed into a scan"));
     }
+    let is_rows = *part == Part::Rows;
     let properties = Properties {
-        append_only: object.is_append_only(),
-        key: object.key().map(<[usize]>::to_vec),
-        watermarked: object.watermarked(),
+        append_only: !is_rows || object.is_append_only(),
+        key: object.key().filter(|_| is_rows).map(<[usize]>::to_vec),
+        watermarked: if is_rows { object.watermarked() } else { Vec::new() },
         bound: Bound::Stateless,
     };
-    let promised = matches!(&object.kind, ObjectKind::MaterializedView(view) if view.promised);
-    let facts = lowering.new_facts(object.columns.len());
-    let whole = Lowered { input: Input::Relation(id), schema: object.schema(), properties, facts, picked: None, promised };
+    let promised = is_rows && matches!(&object.kind, ObjectKind::MaterializedView(view) if view.promised);
+    let schema = source.schema.clone();
+    let facts = lowering.new_facts(schema.fields().len());
+    let all: Vec<usize> = (0..schema.fields().len()).collect();
+    let whole = Lowered { input: Input::Relation(part.of(*id)), schema, properties, facts, picked: None, promised };
     match &scan.projection {
-        Some(columns) if *columns != (0..object.columns.len()).collect::<Vec<_>>() => rows::pick(lowering, whole, columns),
+        Some(columns) if *columns != all => rows::pick(lowering, whole, columns),
         _ => Ok(whole),
     }
 }

@@ -110,7 +110,7 @@ fn check(blocks: Arc<dyn BlockStore>) -> Result<()> {
     }
     assert_eq!(read_changes(&keyed.snapshot()), net);
     assert_eq!(keyed.lookup(&keys(&[Some(17), Some(1), Some(5_000)]))?.probe, [0, 1, 1]);
-    let epochs: Vec<u64> = keyed.epochs_after(Epoch(0))?.into_iter().map(|(epoch, _)| epoch.0).collect();
+    let epochs: Vec<u64> = keyed.epochs_after(Epoch(0)).map(|kept| Ok(kept?.0.0)).collect::<Result<_>>()?;
     assert_eq!(epochs, [2, 3, 4]);
     assert_eq!(read_scan(&logged.snapshot()), [row(1), row(2), row(3), row(4)]);
     let resident = open_resident(&store)?;

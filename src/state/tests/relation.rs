@@ -19,7 +19,7 @@ fn row(key: i64, value: &str) -> Row {
 }
 
 fn kept(relation: &Relation, after: u64) -> Vec<(u64, Vec<(Row, i64)>)> {
-    let epochs = relation.epochs_after(Epoch(after)).unwrap();
+    let epochs: Vec<_> = relation.epochs_after(Epoch(after)).collect::<Result<_, _>>().unwrap();
     let list = |batches: Vec<ChangeBatch>| {
         batches.iter().flat_map(|b| read_rows(b.rows()).into_iter().zip(b.weights_or_ones().to_vec())).collect::<Vec<(Row, i64)>>()
     };
