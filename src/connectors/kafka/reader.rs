@@ -152,6 +152,7 @@ impl Reader {
             let name = partition_name(number);
             self.slots.push(Slot { number, name, decoder, rejects: Vec::new(), next, told: next, ended: false });
         }
+        self.watch.progress.moved(starts.iter().copied());
         Ok(())
     }
 
@@ -203,7 +204,8 @@ impl Source for Reader {
         let (slots, slot_of, includes) = (&mut self.slots, &self.slot_of, &self.includes);
         let (queue, topic) = (&mut self.queue, &self.topic);
         let (mut ends, mut full) = (Vec::new(), Vec::new());
-        queue.drain(wait, POLL_RECORDS_MAX, |record| {
+        self.watch.progress.polled();
+        let taken = queue.drain(wait, POLL_RECORDS_MAX, |record| {
             let Some(&index) = slot_of.get(&record.partition()) else {
                 return Err(failure(record, &topic.to_string_lossy()));
             };
@@ -225,6 +227,9 @@ impl Source for Reader {
             }
             Ok(())
         })?;
+        if taken > 0 {
+            self.watch.progress.moved(self.slots.iter().map(|slot| (slot.number, slot.next)));
+        }
         events.extend(full.into_iter().map(SourceEvent::Rows));
         self.tell(&ends, events)?;
         // A wait may have been ended by the thread beside.
