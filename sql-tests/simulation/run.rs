@@ -1,6 +1,5 @@
 //! One seed of the simulation: sends, inserts, failures and kills in random order; then the world heals and everything must be there once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,27 +11,11 @@ use rand::{Rng, SeedableRng};
 
 use super::Tally;
 use super::connector::WorldConnector;
+use super::expected::{self, SCRIPT, START};
 use super::world::{Event, World};
-use crate::scripts::views::{difference, lines};
 
 /// A seed that takes longer than this hangs.
 const SEED_TIME_MAX: Duration = Duration::from_secs(120);
-/// How long sinks may take to catch up once the world is healed.
-const DELIVERY_TIME_MAX: Duration = Duration::from_secs(30);
-/// 2025-01-01 00:00:00 in microseconds since 1970.
-const START: i64 = 1_735_689_600_000_000;
-
-const SCRIPT: [&str; 8] = [
-    "CREATE SOURCE events (id BIGINT, k INT, n BIGINT, at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '10 seconds') WITH (connector = 'world')",
-    "CREATE TABLE kept (id INT PRIMARY KEY)",
-    "CREATE MATERIALIZED VIEW totals AS SELECT k, count(*) AS c, sum(n) AS s, max(n) AS hi FROM events GROUP BY k",
-    "CREATE MATERIALIZED VIEW everything AS SELECT id, k, n FROM events",
-    "CREATE MATERIALIZED VIEW minutes AS SELECT window_start, k, count(*) AS c FROM TUMBLE(events, at, INTERVAL '1 minute') GROUP BY window_start, k",
-    "CREATE SINK totals_out FROM totals WITH (connector = 'world', type = 'upsert', primary_key = 'k', target = 'totals')",
-    "CREATE SINK everything_out FROM everything WITH (connector = 'world', type = 'append', target = 'everything')",
-    "CREATE SINK minutes_out FROM minutes WITH (connector = 'world', type = 'upsert', primary_key = 'window_start,k', target = 'minutes')",
-];
-
 /// Runs `seed`.
 ///
 /// # Errors
@@ -97,13 +80,14 @@ impl Run {
     }
 
     async fn step(&mut self) -> Result<(), String> {
-        match self.rng.random_range(0..20) {
+        match self.rng.random_range(0..21) {
             0..9 => self.send(),
             9..12 => self.insert().await?,
             12..14 => self.flush().await?,
             14..17 => self.kill().await?,
             17 => self.disk_failure().await?,
             18 => self.world_failure(),
+            19 => self.full_disk().await?,
             _ => tokio::time::sleep(Duration::from_micros(self.rng.random_range(0..3_000))).await,
         }
         Ok(())
@@ -181,6 +165,33 @@ impl Run {
         Ok(())
     }
 
+    /// The disk has no room for a while: an INSERT is refused or waits, queries are answered, nothing restarts.
+    async fn full_disk(&mut self) -> Result<(), String> {
+        self.done.push("disk full".to_owned());
+        self.tally.full_disks += 1;
+        self.memory.set_full(true);
+        self.send();
+        let id = self.next_id;
+        self.next_id += 1;
+        let insert = format!("INSERT INTO kept VALUES ({id})");
+        let inserted = tokio::time::timeout(Duration::from_millis(100), self.session().execute(&insert)).await;
+        match inserted {
+            Ok(Ok(_)) => return Err("an INSERT returned although nothing can be written".to_owned()),
+            Ok(Err(error)) if !error.is_disk_full() => return Err(format!("a full disk was called: {error}")),
+            _ => self.unknown.push(id),
+        }
+        let mut other = self.database.session().await.map_err(|e| e.to_string())?;
+        other.query("SELECT count(*) FROM totals").await.map_err(|e| format!("a query on a full disk: {e}"))?;
+        let paused = other.query("SELECT 1 FROM headwater.sources WHERE message LIKE 'no space%'").await.map_err(|e| e.to_string())?;
+        if paused.iter().all(|batch| batch.num_rows() == 0) {
+            return Err("headwater.sources does not say that the disk is full".to_owned());
+        }
+        self.memory.set_full(false);
+        // The statement that was given up left the session without an answer.
+        self.session = Some(other);
+        Ok(())
+    }
+
     fn world_failure(&mut self) {
         let what = self.rng.random_range(0..3);
         self.done.push(format!("world failure {what}"));
@@ -202,80 +213,17 @@ impl Run {
     }
 
     async fn check(&mut self) -> Result<(), String> {
-        let (totals, everything, garbage) = self.reference();
-        self.equal("totals", "SELECT * FROM totals", &totals).await?;
-        self.equal("everything", "SELECT * FROM everything", &everything).await?;
-        self.equal("events$errors", "SELECT count(*) FROM events$errors", &[garbage.to_string()]).await?;
-        let on_time_and_late = "SELECT (SELECT coalesce(sum(c), 0) FROM minutes) + (SELECT coalesce(sum(weight), 0) FROM minutes$late)";
-        self.equal("minutes and its late rows", on_time_and_late, &[everything.len().to_string()]).await?;
-        self.check_inserts().await?;
-        self.delivered("totals", &totals).await?;
-        self.delivered("everything", &everything).await?;
-        let minutes = self.rows("SELECT * FROM minutes").await?;
-        self.delivered("minutes", &minutes).await
-    }
-
-    /// What `totals` and `everything` must hold, computed from the log row by row, and how many records are no rows.
-    fn reference(&self) -> (Vec<String>, Vec<String>, usize) {
-        let state = self.world.state();
-        let mut totals: BTreeMap<i32, (i64, i64, i64)> = BTreeMap::new();
-        let (mut everything, mut garbage) = (Vec::new(), 0);
-        for event in state.partitions.iter().flatten() {
-            match event {
-                Event::Garbage => garbage += 1,
-                Event::Row { id, key, n, .. } => {
-                    everything.push(format!("{id} | {key} | {n}"));
-                    let total = totals.entry(*key).or_insert((0, 0, i64::MIN));
-                    *total = (total.0 + 1, total.1 + n, total.2.max(*n));
-                }
-            }
-        }
-        let mut totals: Vec<String> = totals.iter().map(|(key, (count, sum, high))| format!("{key} | {count} | {sum} | {high}")).collect();
-        totals.sort_unstable();
-        everything.sort_unstable();
-        (totals, everything, garbage)
-    }
-
-    async fn rows(&mut self, sql: &str) -> Result<Vec<String>, String> {
-        let rows = self.session().query(sql).await.map_err(|e| format!("{sql}: {e}"))?;
-        lines(&rows).map_err(|e| e.to_string())
-    }
-
-    async fn equal(&mut self, name: &str, sql: &str, expected: &[String]) -> Result<(), String> {
-        let rows = self.rows(sql).await?;
-        if rows == expected { Ok(()) } else { Err(difference(name, &rows, expected)) }
+        let world = self.world.clone();
+        expected::check(self.session(), &world).await?;
+        self.check_inserts().await
     }
 
     /// An INSERT that returned is there; one whose fate is unknown is there or not.
     async fn check_inserts(&mut self) -> Result<(), String> {
-        let rows = self.rows("SELECT id FROM kept").await?;
+        let rows = expected::rows(self.session(), "SELECT id FROM kept").await?;
         let lost: Vec<_> = self.acknowledged.iter().filter(|id| !rows.contains(&id.to_string())).collect();
         let known = |row: &String| row.parse().is_ok_and(|id| self.acknowledged.contains(&id) || self.unknown.contains(&id));
         let invented: Vec<_> = rows.iter().filter(|row| !known(row)).collect();
         if lost.is_empty() && invented.is_empty() { Ok(()) } else { Err(format!("INSERTs lost: {lost:?}, invented: {invented:?}")) }
-    }
-
-    /// Waits until the target holds `expected`, each row once.
-    async fn delivered(&self, target: &str, expected: &[String]) -> Result<(), String> {
-        let wanted: BTreeMap<String, i64> = expected.iter().map(|row| (row.clone(), 1)).collect();
-        for _ in 0..DELIVERY_TIME_MAX.as_millis() / 5 {
-            if self.target(target)? == wanted {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let held = self.target(target)?;
-        let twice: Vec<_> = held.iter().filter(|(_, count)| **count != 1).collect();
-        let rows: Vec<String> = held.keys().cloned().collect();
-        Err(format!("the target did not become equal; more than once: {twice:?}\n{}", difference(target, &rows, expected)))
-    }
-
-    /// What the target holds now.
-    fn target(&self, name: &str) -> Result<BTreeMap<String, i64>, String> {
-        let state = self.world.state();
-        match state.violations.first() {
-            Some(violation) => Err(violation.clone()),
-            None => Ok(state.targets.get(name).map(|target| target.rows.clone()).unwrap_or_default()),
-        }
     }
 }

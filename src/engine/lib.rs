@@ -26,6 +26,7 @@ pub mod system;
 mod tasks;
 
 pub use database::Database;
+pub use headwater_checkpoint as checkpoint;
 pub use headwater_connectors as connectors;
 pub use headwater_runtime::{EpochChanges, Status};
 pub use headwater_sql::{Statement, render};
