@@ -69,6 +69,8 @@ impl Run {
         for statement in SCRIPT {
             self.machine().session.execute(statement).await.map_err(|e| format!("{statement}: {e}"))?;
         }
+        // What was created since the last checkpoint is lost with a machine, as rows are.
+        self.machine().session.execute("CHECKPOINT").await.map_err(|e| format!("the first checkpoint: {e}"))?;
         for _ in 0..self.rng.random_range(5..20) {
             self.step().await?;
         }

@@ -189,7 +189,8 @@ impl Run {
         self.memory.set_full(false);
         // The statement that was given up left the session without an answer.
         self.session = Some(other);
-        Ok(())
+        // Writes are taken again once the epoch that waited is written.
+        self.flush().await
     }
 
     fn world_failure(&mut self) {
