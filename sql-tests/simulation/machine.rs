@@ -78,7 +78,7 @@ impl Outside {
                     store.set_faults(faults);
                     return Ok(Machine { session: database.session(), database, store, directory });
                 }
-                Err(error) if error.kind().is_retryable() => last = Some(error),
+                Err(error) if error.kind().is_retryable() || is_held_by_us(&error) => last = Some(error),
                 Err(error) => return Err(error),
             }
             store.die();
@@ -110,6 +110,11 @@ impl Outside {
         self.gone.push(store);
         directory
     }
+}
+
+/// A directory whose last holder is not quite gone: other than a process that dies, a task that is dropped finishes the call that it is in.
+fn is_held_by_us(error: &Error) -> bool {
+    error.detail().is_some_and(|detail| detail.contains("lock hold by current process"))
 }
 
 /// A running process.

@@ -164,9 +164,9 @@ impl Run {
         self.tally.machines_lost += 1;
         let machine = self.machine.take().ok_or("a machine runs between two losses")?;
         let directory = self.outside.kill(machine).await;
-        // It is not there if the process died while it was restoring.
-        if directory.exists() {
-            std::fs::remove_dir_all(&directory).map_err(|e| e.to_string())?;
+        // Calls of the process that block, to copy files for a checkpoint for instance, end only now.
+        while directory.exists() && std::fs::remove_dir_all(&directory).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let directory = self.outside.new_directory();
         self.restart(directory).await?;
