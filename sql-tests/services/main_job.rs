@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::AsArray;
@@ -51,7 +52,7 @@ pub fn run() {
     let seed = number("HEADWATER_SEED", u64::try_from(now_ms).expect("after 1970"));
     let count = number("HEADWATER_EVENTS", 100_000);
     println!("seed {seed}, {count} events");
-    let outside = Outside { brokers, postgres, run: format!("run_{now_ms}") };
+    let outside = Outside { brokers, postgres, run: format!("run_{now_ms}"), producer: Arc::default() };
     let events = events(count, now_ms, seed);
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     tokio.block_on(job(&outside, &events, seed));
@@ -64,9 +65,9 @@ async fn job(outside: &Outside, events: &[Event], seed: u64) {
     let script = script(outside);
     std::thread::scope(|scope| {
         let kills = number("HEADWATER_KILLS", 3);
-        let seconds = (kills * 8 + kills.div_ceil(3) * LEASE.as_secs()).max(number("HEADWATER_SECONDS", 24));
+        let seconds = (kills * 6 + kills.div_ceil(3) * LEASE.as_secs()).max(number("HEADWATER_SECONDS", 24));
         let producing = scope.spawn(move || outside.produce(events, seconds));
-        kill_again_and_again(&directory, &checkpoint, &script, seed, kills);
+        kill_again_and_again(outside, (&directory, &checkpoint), &script, seed, kills);
         producing.join().expect("every event is written");
     });
     let database = Database::open(child::options(&directory, &checkpoint)).await.expect("it opens after the last kill");
@@ -77,14 +78,15 @@ async fn job(outside: &Outside, events: &[Event], seed: u64) {
     database.close().await.expect("it closes");
 }
 
-/// Kills the database `kills` times at random moments: every third time its directory is lost too, and once the broker and PostgreSQL die.
-fn kill_again_and_again(directory: &Path, checkpoint: &str, script: &str, seed: u64, kills: u64) {
+/// Kills the database `kills` times at random moments: every third time its directory is lost too, every tenth time and at the last one the
+/// broker and PostgreSQL die first.
+fn kill_again_and_again(outside: &Outside, (directory, checkpoint): (&Path, &str), script: &str, seed: u64, kills: u64) {
     let mut random = SmallRng::seed_from_u64(seed ^ 1);
     let mut running = child::start(directory, checkpoint, script);
     for kill in 0..kills {
         std::thread::park_timeout(Duration::from_millis(random.random_range(3000..9000)));
-        if kill == kills - 1 {
-            kill_services();
+        if kill == kills - 1 || kill % 10 == 9 {
+            kill_services(outside);
         }
         let ended = running.try_wait().expect("the child can be asked");
         running.kill().expect("it is ours");
@@ -109,15 +111,17 @@ fn kill_again_and_again(directory: &Path, checkpoint: &str, script: &str, seed: 
     running.wait().expect("it ends");
 }
 
-fn kill_services() {
+fn kill_services(outside: &Outside) {
     if std::env::var("HEADWATER_SERVICES").is_err() {
         return skip("HEADWATER_SERVICES is not set: broker and PostgreSQL are not killed");
     }
     for name in ["kafka", "postgres"] {
         println!("kill {name}");
-        services("kill", name);
-        std::thread::park_timeout(Duration::from_millis(500));
-        services("up", name);
+        outside.without_producer(|| {
+            services("kill", name);
+            std::thread::park_timeout(Duration::from_millis(500));
+            services("up", name);
+        });
         std::thread::park_timeout(Duration::from_millis(1500));
     }
 }

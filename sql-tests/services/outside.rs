@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -18,6 +19,8 @@ use crate::events::{Counts, Event, Key};
 
 const WAIT: Duration = Duration::from_secs(30);
 const PARTITIONS: i32 = 4;
+/// How long the broker may take to write what it was given.
+const FLUSH: Duration = Duration::from_secs(120);
 
 /// Where everything is.
 #[derive(Clone)]
@@ -26,6 +29,8 @@ pub struct Outside {
     pub postgres: String,
     /// Part of every name of this run.
     pub run: String,
+    /// None until something is produced.
+    pub producer: Arc<Mutex<Option<BaseProducer>>>,
 }
 
 impl Outside {
@@ -64,24 +69,50 @@ impl Outside {
         client
     }
 
-    /// Writes the events over `seconds`, evenly; survives the broker's absence.
+    fn connected(&self) -> BaseProducer {
+        self.config().set("enable.idempotence", "true").set("linger.ms", "2").create().expect("a producer")
+    }
+
+    /// Writes the events over `seconds`, evenly, and lets others take the producer between two slices of them.
     pub fn produce(&self, events: &[Event], seconds: u64) {
-        let producer: BaseProducer = self.config().set("enable.idempotence", "true").set("linger.ms", "2").create().expect("a producer");
+        *self.producer() = Some(self.connected());
         let (topic, slices) = (self.topic_in(), seconds * 50);
         let slice = events.len().div_ceil(usize::try_from(slices).expect("few")).max(1);
-        for (number, event) in events.iter().enumerate() {
-            let text = event.text();
-            let partition = i32::try_from(number % 4).expect("few");
-            while let Err((error, _)) = producer.send(BaseRecord::<str, str>::to(&topic).partition(partition).payload(&text)) {
-                assert_eq!(error.rdkafka_error_code(), Some(rdkafka::error::RDKafkaErrorCode::QueueFull), "{error}");
-                producer.poll(Duration::from_millis(5));
+        for (begin, slice) in (0..).step_by(slice).zip(events.chunks(slice)) {
+            let turn = self.producer();
+            let producer = turn.as_ref().expect("connected above");
+            for (number, event) in (begin..).zip(slice) {
+                let partition = i32::try_from(number % 4).expect("few");
+                let text = event.text();
+                while let Err((error, _)) = producer.send(BaseRecord::<str, str>::to(&topic).partition(partition).payload(&text)) {
+                    assert_eq!(error.rdkafka_error_code(), Some(rdkafka::error::RDKafkaErrorCode::QueueFull), "{error}");
+                    producer.poll(Duration::from_millis(5));
+                }
             }
-            if number % slice == slice - 1 {
-                producer.poll(Duration::ZERO);
-                std::thread::park_timeout(Duration::from_millis(20));
-            }
+            producer.poll(Duration::ZERO);
+            drop(turn);
+            std::thread::park_timeout(Duration::from_millis(20));
         }
-        producer.flush(Duration::from_secs(120)).expect("every event is written");
+        Self::flush(self.producer().as_ref());
+    }
+
+    fn flush(producer: Option<&BaseProducer>) {
+        producer.map_or(Ok(()), |p| p.flush(FLUSH)).expect("every event is written");
+    }
+
+    fn producer(&self) -> MutexGuard<'_, Option<BaseProducer>> {
+        self.producer.lock().expect("nobody panics with the producer in hand")
+    }
+
+    /// Does `work` to the broker while nothing is on its way there. The producer is a new one afterwards: what was written is counted, so it must
+    /// not depend on a client that lived through a broker's death.
+    pub fn without_producer(&self, work: impl FnOnce()) {
+        let mut producer = self.producer();
+        Self::flush(producer.as_ref());
+        work();
+        if producer.is_some() {
+            *producer = Some(self.connected());
+        }
     }
 
     /// The rows of the table.

@@ -1,6 +1,5 @@
 //! One seed of the simulation: sends, inserts, failures and kills in random order; then the world heals and everything must be there once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,42 +11,12 @@ use rand::{Rng, SeedableRng};
 
 use super::Tally;
 use super::connector::WorldConnector;
+use super::expected::{self, SCRIPT, START};
+use super::late::LateViews;
 use super::world::{Event, World};
-use crate::scripts::views::{difference, lines};
 
 /// A seed that takes longer than this hangs.
 const SEED_TIME_MAX: Duration = Duration::from_secs(120);
-/// How long sinks may take to catch up once the world is healed.
-const DELIVERY_TIME_MAX: Duration = Duration::from_secs(30);
-/// 2025-01-01 00:00:00 in microseconds since 1970.
-const START: i64 = 1_735_689_600_000_000;
-
-const SCRIPT: [&str; 8] = [
-    "CREATE SOURCE events (id BIGINT, k INT, n BIGINT, at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '10 seconds') WITH (connector = 'world')",
-    "CREATE TABLE kept (id INT PRIMARY KEY)",
-    "CREATE MATERIALIZED VIEW totals AS SELECT k, count(*) AS c, sum(n) AS s, max(n) AS hi FROM events GROUP BY k",
-    "CREATE MATERIALIZED VIEW everything AS SELECT id, k, n FROM events",
-    "CREATE MATERIALIZED VIEW minutes AS SELECT window_start, k, count(*) AS c FROM TUMBLE(events, at, INTERVAL '1 minute') GROUP BY window_start, k",
-    "CREATE SINK totals_out FROM totals WITH (connector = 'world', type = 'upsert', primary_key = 'k', target = 'totals')",
-    "CREATE SINK everything_out FROM everything WITH (connector = 'world', type = 'append', target = 'everything')",
-    "CREATE SINK minutes_out FROM minutes WITH (connector = 'world', type = 'upsert', primary_key = 'window_start,k', target = 'minutes')",
-];
-
-/// Queries of views that come late (over a source, views, a table, both, and what stands beside them), with the same over what is kept.
-const LATE: [(&str, &str); 6] = [
-    ("SELECT k, count(*) AS c, max(n) AS hi FROM events GROUP BY k", "SELECT k, count(*) AS c, max(n) AS hi FROM everything GROUP BY k"),
-    (
-        "SELECT k, count(*) AS c, min(n) AS lo FROM everything GROUP BY k",
-        "SELECT k, count(*) AS c, min(n) AS lo FROM everything GROUP BY k",
-    ),
-    ("SELECT k, c + 1 AS c FROM totals", "SELECT k, c + 1 AS c FROM totals"),
-    ("SELECT id % 3 AS k, count(*) AS c FROM kept GROUP BY id % 3", "SELECT id % 3 AS k, count(*) AS c FROM kept GROUP BY id % 3"),
-    (
-        "SELECT e.k, count(*) AS c FROM events e JOIN everything v ON e.id = v.id GROUP BY e.k",
-        "SELECT k, count(*) AS c FROM everything GROUP BY k",
-    ),
-    ("SELECT k, sum(weight) AS c FROM minutes$late GROUP BY k", "SELECT k, sum(weight) AS c FROM minutes$late GROUP BY k"),
-];
 
 /// Runs `seed`.
 ///
@@ -81,9 +50,7 @@ struct Run {
     acknowledged: Vec<i32>,
     unknown: Vec<i32>,
     tally: Tally,
-    /// Views that were created while events came: name, and the query that says what must be in them.
-    late: Vec<(String, &'static str)>,
-    names: usize,
+    late: LateViews,
 }
 
 impl Run {
@@ -97,8 +64,7 @@ impl Run {
         let database = ScriptDatabase::open(options, Some(memory.clone())).await?;
         let session = Some(database.session().await?);
         let (done, acknowledged, unknown, tally) = (Vec::new(), Vec::new(), Vec::new(), Tally::default());
-        let late = Vec::new();
-        Ok(Self { rng, world, memory, database, session, done, next_event: 0, next_id: 0, acknowledged, unknown, tally, late, names: 0 })
+        Ok(Self { rng, world, memory, database, session, done, next_event: 0, next_id: 0, acknowledged, unknown, tally, late: LateViews::default() })
     }
 
     async fn all(&mut self) -> Result<(), String> {
@@ -118,15 +84,16 @@ impl Run {
     }
 
     async fn step(&mut self) -> Result<(), String> {
-        match self.rng.random_range(0..23) {
+        match self.rng.random_range(0..24) {
             0..9 => self.send(),
             9..12 => self.insert().await?,
             12..14 => self.flush().await?,
             14..17 => self.kill().await?,
             17 => self.disk_failure().await?,
             18 => self.world_failure(),
-            19..21 => self.create_late().await?,
-            21 => self.drop_late().await?,
+            19 => self.full_disk().await?,
+            20..22 => self.create_late().await?,
+            22 => self.drop_late().await?,
             _ => tokio::time::sleep(Duration::from_micros(self.rng.random_range(0..3_000))).await,
         }
         Ok(())
@@ -204,38 +171,46 @@ impl Run {
         Ok(())
     }
 
-    /// A view of what came so far and will come, half the time in the background: a kill may come while it is catching up.
-    async fn create_late(&mut self) -> Result<(), String> {
-        let (query, expected) = LATE[self.rng.random_range(0..LATE.len())];
-        let name = format!("late_{}", self.names);
-        self.names += 1;
-        self.done.push(format!("create {name}: {query}"));
-        let background = if self.rng.random_bool(0.5) { "on" } else { "off" };
-        let sink =
-            format!("CREATE SINK {name}_out FROM {name} WITH (connector = 'world', type = 'upsert', primary_key = 'k', target = '{name}')");
-        for sql in [format!("SET background_ddl = {background}"), format!("CREATE MATERIALIZED VIEW {name} AS {query}"), sink] {
-            self.session().execute(&sql).await.map_err(|e| format!("{sql}: {e}"))?;
+    /// The disk has no room for a while: an INSERT is refused or waits, queries are answered, nothing restarts.
+    async fn full_disk(&mut self) -> Result<(), String> {
+        self.done.push("disk full".to_owned());
+        self.tally.full_disks += 1;
+        self.memory.set_full(true);
+        self.send();
+        let id = self.next_id;
+        self.next_id += 1;
+        let insert = format!("INSERT INTO kept VALUES ({id})");
+        let inserted = tokio::time::timeout(Duration::from_millis(100), self.session().execute(&insert)).await;
+        match inserted {
+            Ok(Ok(_)) => return Err("an INSERT returned although nothing can be written".to_owned()),
+            Ok(Err(error)) if !error.is_disk_full() => return Err(format!("a full disk was called: {error}")),
+            _ => self.unknown.push(id),
         }
-        self.late.push((name, expected));
+        let mut other = self.database.session().await.map_err(|e| e.to_string())?;
+        other.query("SELECT count(*) FROM totals").await.map_err(|e| format!("a query on a full disk: {e}"))?;
+        let paused = other.query("SELECT 1 FROM headwater.sources WHERE message LIKE 'no space%'").await.map_err(|e| e.to_string())?;
+        if paused.iter().all(|batch| batch.num_rows() == 0) {
+            return Err("headwater.sources does not say that the disk is full".to_owned());
+        }
+        self.memory.set_full(false);
+        // The statement that was given up left the session without an answer.
+        self.session = Some(other);
+        // Writes are taken again once the epoch that waited is written.
+        self.flush().await
+    }
+
+    async fn create_late(&mut self) -> Result<(), String> {
+        let session = self.session.as_mut().expect("a session is open between kills");
+        let done = self.late.create(session, &mut self.rng).await?;
+        self.done.push(done);
         Ok(())
     }
 
     async fn drop_late(&mut self) -> Result<(), String> {
-        let Some((name, _)) = self.late.pop() else { return Ok(()) };
-        self.done.push(format!("drop {name}"));
-        for sql in [format!("DROP SINK {name}_out"), format!("DROP MATERIALIZED VIEW {name}")] {
-            self.session().execute(&sql).await.map_err(|e| format!("{sql}: {e}"))?;
-        }
+        let session = self.session.as_mut().expect("a session is open between kills");
+        let done = self.late.drop_youngest(session).await?;
+        self.done.push(done);
         Ok(())
-    }
-
-    async fn check_late(&mut self) -> Result<(), String> {
-        for (name, expected) in self.late.clone() {
-            let expected = self.rows(expected).await?;
-            self.equal(&name, &format!("SELECT * FROM {name}"), &expected).await?;
-            self.delivered(&name, &expected).await?;
-        }
-        self.equal("jobs", "SELECT object FROM headwater.jobs", &[]).await
     }
 
     fn world_failure(&mut self) {
@@ -259,81 +234,19 @@ impl Run {
     }
 
     async fn check(&mut self) -> Result<(), String> {
-        let (totals, everything, garbage) = self.reference();
-        self.equal("totals", "SELECT * FROM totals", &totals).await?;
-        self.equal("everything", "SELECT * FROM everything", &everything).await?;
-        self.equal("events$errors", "SELECT count(*) FROM events$errors", &[garbage.to_string()]).await?;
-        let on_time_and_late = "SELECT (SELECT coalesce(sum(c), 0) FROM minutes) + (SELECT coalesce(sum(weight), 0) FROM minutes$late)";
-        self.equal("minutes and its late rows", on_time_and_late, &[everything.len().to_string()]).await?;
+        let world = self.world.clone();
+        expected::check(self.session(), &world).await?;
         self.check_inserts().await?;
-        self.check_late().await?;
-        self.delivered("totals", &totals).await?;
-        self.delivered("everything", &everything).await?;
-        let minutes = self.rows("SELECT * FROM minutes").await?;
-        self.delivered("minutes", &minutes).await
-    }
-
-    /// What `totals` and `everything` must hold, computed from the log row by row, and how many records are no rows.
-    fn reference(&self) -> (Vec<String>, Vec<String>, usize) {
-        let state = self.world.state();
-        let mut totals: BTreeMap<i32, (i64, i64, i64)> = BTreeMap::new();
-        let (mut everything, mut garbage) = (Vec::new(), 0);
-        for event in state.partitions.iter().flatten() {
-            match event {
-                Event::Garbage => garbage += 1,
-                Event::Row { id, key, n, .. } => {
-                    everything.push(format!("{id} | {key} | {n}"));
-                    let total = totals.entry(*key).or_insert((0, 0, i64::MIN));
-                    *total = (total.0 + 1, total.1 + n, total.2.max(*n));
-                }
-            }
-        }
-        let mut totals: Vec<String> = totals.iter().map(|(key, (count, sum, high))| format!("{key} | {count} | {sum} | {high}")).collect();
-        totals.sort_unstable();
-        everything.sort_unstable();
-        (totals, everything, garbage)
-    }
-
-    async fn rows(&mut self, sql: &str) -> Result<Vec<String>, String> {
-        let rows = self.session().query(sql).await.map_err(|e| format!("{sql}: {e}"))?;
-        lines(&rows).map_err(|e| e.to_string())
-    }
-
-    async fn equal(&mut self, name: &str, sql: &str, expected: &[String]) -> Result<(), String> {
-        let rows = self.rows(sql).await?;
-        if rows == expected { Ok(()) } else { Err(difference(name, &rows, expected)) }
+        let session = self.session.as_mut().expect("a session is open between kills");
+        self.late.check(session, &world).await
     }
 
     /// An INSERT that returned is there; one whose fate is unknown is there or not.
     async fn check_inserts(&mut self) -> Result<(), String> {
-        let rows = self.rows("SELECT id FROM kept").await?;
+        let rows = expected::rows(self.session(), "SELECT id FROM kept").await?;
         let lost: Vec<_> = self.acknowledged.iter().filter(|id| !rows.contains(&id.to_string())).collect();
         let known = |row: &String| row.parse().is_ok_and(|id| self.acknowledged.contains(&id) || self.unknown.contains(&id));
         let invented: Vec<_> = rows.iter().filter(|row| !known(row)).collect();
         if lost.is_empty() && invented.is_empty() { Ok(()) } else { Err(format!("INSERTs lost: {lost:?}, invented: {invented:?}")) }
-    }
-
-    /// Waits until the target holds `expected`, each row once.
-    async fn delivered(&self, target: &str, expected: &[String]) -> Result<(), String> {
-        let wanted: BTreeMap<String, i64> = expected.iter().map(|row| (row.clone(), 1)).collect();
-        for _ in 0..DELIVERY_TIME_MAX.as_millis() / 5 {
-            if self.target(target)? == wanted {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let held = self.target(target)?;
-        let twice: Vec<_> = held.iter().filter(|(_, count)| **count != 1).collect();
-        let rows: Vec<String> = held.keys().cloned().collect();
-        Err(format!("the target did not become equal; more than once: {twice:?}\n{}", difference(target, &rows, expected)))
-    }
-
-    /// What the target holds now.
-    fn target(&self, name: &str) -> Result<BTreeMap<String, i64>, String> {
-        let state = self.world.state();
-        match state.violations.first() {
-            Some(violation) => Err(violation.clone()),
-            None => Ok(state.targets.get(name).map(|target| target.rows.clone()).unwrap_or_default()),
-        }
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn line(status: &Status, rows_per_s: f64) -> String {
     if let Some(epoch) = status.checkpoint {
         parts.push(format!("checkpoint at epoch {epoch}"));
     }
-    let waiting = status.sources.iter().find_map(|s| s.message.clone()).or_else(|| status.paused.clone());
+    let waiting = status.paused.clone().or_else(|| status.sources.iter().find_map(|s| s.message.clone()));
     parts.extend(waiting.map(|w| w.lines().next().unwrap_or_default().to_owned()));
     parts.join(" · ")
 }

@@ -27,6 +27,7 @@ pub mod system;
 mod tasks;
 
 pub use database::Database;
+pub use headwater_checkpoint as checkpoint;
 pub use headwater_connectors as connectors;
 pub use headwater_runtime::{EpochChanges, Status, WriteDone};
 pub use headwater_sql::{Statement, render};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_checkpoint::Remote;
 use headwater_connectors::Registry;
 use headwater_state::BlockStore;
 use headwater_types::{Clock, SystemClock};
@@ -32,6 +33,8 @@ pub struct Options {
     pub registry: Registry,
     /// A store given by the caller, instead of one in `data`.
     pub blocks: Option<Arc<dyn BlockStore>>,
+    /// The object store that `checkpoint` names, opened by the caller.
+    pub remote: Option<Remote>,
 }
 
 impl Options {
@@ -48,6 +51,7 @@ impl Options {
             clock: Arc::new(SystemClock::default()),
             registry: headwater_connectors::all(),
             blocks: None,
+            remote: None,
         }
     }
 

@@ -77,7 +77,10 @@ async fn open_store(options: &Options) -> Result<Opened> {
 
 /// The lease first, then whichever is right: the directory as it is, the newest checkpoint, or nothing yet.
 async fn open_with_checkpoints(options: &Options, data: &Path, url: &str) -> Result<Opened> {
-    let remote = Remote::open(url, options.clock.clone()).await?;
+    let remote = match &options.remote {
+        Some(remote) => remote.clone(),
+        None => Remote::open(url, options.clock.clone()).await?,
+    };
     let (mut blocks, mut local) = (None, None);
     if data.join("CURRENT").exists() {
         let store = rocks(data)?;

@@ -64,7 +64,7 @@ impl EpochLoop {
             }
             Definition::Table(def) => {
                 let id = def.id;
-                let table = RunningTable::open(&self.store, def)?;
+                let table = RunningTable::open(&self.store, def, self.now.max(self.clock.now()))?;
                 self.tables.insert(id, table);
                 self.appeared.push(id);
                 Ok(())

@@ -11,7 +11,7 @@ use headwater_types::{ChangeBatch, Clock, Epoch, Error, Micros, ObjectId, Result
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::command::{Command, Reply};
-use crate::disk::DiskWatch;
+use crate::disk::{DiskWatch, no_room};
 use crate::feed::{Feed, FeedId};
 use crate::gather::Wake;
 use crate::graph::RunningView;
@@ -79,7 +79,7 @@ pub(crate) struct EpochLoop {
     /// What the next write to a table commits with itself.
     attached: Writes,
     stopping: Option<Reply<Epoch>>,
-    abandoned: bool,
+    pub abandoned: bool,
     /// The store could not be read where there is no way back: the next flush says so.
     pub broken: Option<Error>,
 }
@@ -149,6 +149,15 @@ impl EpochLoop {
     /// # Errors
     /// `Storage`: the store is closed and must be opened again.
     pub fn run(&mut self) -> Result<()> {
+        let outcome = self.turn();
+        if self.abandoned || outcome.is_err() {
+            self.stop_tasks();
+            self.syncer.abandon();
+        }
+        if self.abandoned { Ok(()) } else { outcome }
+    }
+
+    fn turn(&mut self) -> Result<()> {
         loop {
             self.disk.check(&self.clock);
             self.open_due_feeds();
@@ -159,8 +168,6 @@ impl EpochLoop {
                 Wake::Due => {}
             }
             if self.abandoned {
-                self.stop_tasks();
-                self.syncer.abandon();
                 return Ok(());
             }
             if let Some(reply) = self.stopping.take() {
@@ -315,7 +322,7 @@ impl EpochLoop {
 
     /// Written: visible to queries. Synced soon: told to whoever waits.
     fn commit(&mut self, epoch: Epoch, writes: Writes) -> Result<()> {
-        self.store.blocks().write(&writes)?;
+        self.write_epoch(&writes)?;
         self.epoch = epoch;
         self.publish(Some(epoch));
         let told = self.changes_for_subscriptions(epoch)?;
@@ -410,7 +417,7 @@ impl EpochLoop {
     pub(crate) fn write(&mut self, table: ObjectId, write: TableWrite, reply: Reply<WriteDone>, epoch: Epoch) -> bool {
         let now = self.now;
         let applied = match (self.disk.full(), self.tables.get_mut(&table)) {
-            (Some(message), _) => Err(Error::storage(message).with_sqlstate("53100")),
+            (Some(message), _) => Err(no_room(message)),
             (None, Some(_)) if !(self.setup.may_write)() => Err(lease_in_doubt()),
             (None, Some(table)) => table.apply(write, now),
             (None, None) => Err(Error::not_found("this table does not exist any more")),
@@ -460,7 +467,8 @@ fn lease_in_doubt() -> Error {
 impl EpochLoop {
     fn next_due(&self) -> Option<Micros> {
         let views = self.views.values().filter_map(|v| v.due);
-        views.chain(self.sources_due()).min()
+        let tables = self.tables.values().filter_map(|t| t.due(self.now));
+        views.chain(tables).chain(self.sources_due()).min()
     }
 
     fn is_due(&self) -> bool {

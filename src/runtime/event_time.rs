@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::EventTime;
 
+/// Event time that follows the clock does so this often: windows close so much later at most.
+const FOLLOW_EVERY_US: Micros = 1_000_000;
+
 /// What event time knows of one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct PartitionClock {
@@ -55,10 +58,14 @@ pub(crate) fn watermark<'a>(
     reached.map(|at| at.saturating_sub(event_time.delay_us)).max(before)
 }
 
-/// When the next partition of `clocks` becomes idle, if one can.
+/// When event time moves on next without input, if it does: a partition becomes idle, or all are and it follows the clock.
 pub(crate) fn idle_due<'a>(event_time: &EventTime, clocks: impl Iterator<Item = &'a PartitionClock>, now: Micros) -> Option<Micros> {
     let timeout = event_time.idle_timeout_us?;
-    clocks.filter(|c| c.at_end && !c.closed).map(|c| c.active_at.saturating_add(timeout)).filter(|at| *at > now).min()
+    let open: Vec<&PartitionClock> = clocks.filter(|c| !c.closed).collect();
+    if event_time.advance_when_idle && !open.is_empty() && open.iter().all(|c| c.is_idle(event_time, now)) {
+        return Some(now - now.rem_euclid(FOLLOW_EVERY_US) + FOLLOW_EVERY_US);
+    }
+    open.iter().filter(|c| c.at_end).map(|c| c.active_at.saturating_add(timeout)).filter(|at| *at > now).min()
 }
 
 /// Rows that are not taken, and why.
@@ -144,5 +151,9 @@ mod tests {
         assert_eq!(watermark(&EVENT_TIME, clocks.iter(), 1_000, Some(495)), Some(495));
         let advance = EventTime { advance_when_idle: true, ..EVENT_TIME };
         assert_eq!(watermark(&advance, clocks.iter(), 1_000, Some(495)), Some(990));
+        assert_eq!(idle_due(&EVENT_TIME, clocks.iter(), 1_000), None, "held: nothing more happens by itself");
+        assert_eq!(idle_due(&advance, clocks.iter(), 1_500_000), Some(2_000_000), "it follows the clock");
+        let speaking = [clock(Some(500), true, 0), clock(Some(500), false, 0)];
+        assert_eq!(idle_due(&advance, speaking.iter(), 1_500_000), None);
     }
 }

@@ -14,6 +14,8 @@ use crate::spawn_thread;
 
 /// A written epoch is synced at the latest after this time, also when nobody waits for it.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Pause between two syncs while the disk has no room.
+const FULL_AGAIN: Duration = Duration::from_millis(100);
 /// Requests that may wait; the loop waits for room beyond them.
 const REQUESTS_MAX: usize = 256;
 
@@ -91,6 +93,18 @@ impl Drop for Syncer {
     }
 }
 
+/// The outcome of a sync, tried again as long as the disk has no room: what was written before is still to become durable. None if the database
+/// ends meanwhile.
+fn sync_with_room(blocks: &dyn BlockStore, abandoned: &AtomicBool) -> Option<Result<()>> {
+    loop {
+        match blocks.sync() {
+            Err(error) if error.is_disk_full() && !abandoned.load(Ordering::SeqCst) => std::thread::park_timeout(FULL_AGAIN),
+            Err(error) if error.is_disk_full() => return None,
+            outcome => return Some(outcome),
+        }
+    }
+}
+
 fn sync_loop(
     blocks: &dyn BlockStore,
     inbox: &Receiver<Request>,
@@ -114,7 +128,7 @@ fn sync_loop(
         if abandoned.load(Ordering::SeqCst) {
             return;
         }
-        let outcome = blocks.sync();
+        let Some(outcome) = sync_with_room(blocks, abandoned) else { return };
         if let Err(error) = &outcome {
             *failed.lock() = Some(error.clone());
         } else if let Some(epoch) = requests.iter().map(|r| r.epoch).max() {

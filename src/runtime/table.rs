@@ -41,12 +41,16 @@ pub(crate) struct RunningTable {
 }
 
 impl RunningTable {
-    pub fn open(store: &Arc<Store>, def: TableDef) -> Result<Self> {
+    /// The table as it was at the last commit; its silence counts from `now`.
+    pub fn open(store: &Arc<Store>, def: TableDef, now: Micros) -> Result<Self> {
         let append = def.append_only && def.primary_key.is_empty();
         let shape = if append { Shape::AppendOnly } else { Shape::Keyed(def.primary_key.clone()) };
         let relation = Relation::open(store, TableId::new(def.id, TableId::ROWS), def.schema.clone(), shape)?;
         let key = if def.primary_key.is_empty() { None } else { Some(RowOrder::new(&def.schema, &def.primary_key)?) };
-        let record = persisted::get(store.blocks().as_ref(), &persisted::object_key("table", def.id))?.unwrap_or_default();
+        let record: Option<TableRecord> = persisted::get(store.blocks().as_ref(), &persisted::object_key("table", def.id))?;
+        let mut record = record.unwrap_or_default();
+        // A table holds nothing back: it is always at its end.
+        (record.clock.at_end, record.clock.active_at) = (true, now);
         let errors = def.event_time.is_some().then(|| open_table_errors(store, def.id)).transpose()?;
         Ok(Self { def, relation, changes: Vec::new(), errors, key, record, dirty: false })
     }
@@ -93,6 +97,9 @@ impl RunningTable {
             let errors = self.errors.as_mut().ok_or_else(|| Error::bug("rows are refused by a table without a watermark"))?;
             errors.take_refused(refused, now)?;
             applied.refused += refused.rows.num_rows() as u64;
+        }
+        if max_seen.is_some() {
+            self.record.clock.active_at = now;
         }
         if max_seen > self.record.clock.max_seen {
             self.record.clock.max_seen = max_seen;
@@ -212,8 +219,15 @@ impl RunningTable {
     pub fn finish(&mut self, now: Micros) {
         if let Some(event_time) = &self.def.event_time {
             let clocks = std::iter::once(&self.record.clock);
-            self.record.watermark = event_time::watermark(event_time, clocks, now, self.record.watermark);
+            let watermark = event_time::watermark(event_time, clocks, now, self.record.watermark);
+            self.dirty |= watermark != self.record.watermark;
+            self.record.watermark = watermark;
         }
+    }
+
+    /// When its event time moves on without an INSERT, if it does.
+    pub fn due(&self, now: Micros) -> Option<Micros> {
+        event_time::idle_due(self.def.event_time.as_ref()?, std::iter::once(&self.record.clock), now)
     }
 
     pub fn flush(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<()> {

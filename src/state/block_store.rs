@@ -70,7 +70,9 @@ impl Writes {
 /// An ordered map from bytes to bytes with atomic batches. `RocksStore` keeps it on disk, `MemoryStore` for tests and databases without a directory.
 ///
 /// A written batch is visible to reads at once and survives the end of the process; it survives power loss only after [`BlockStore::sync`].
-/// After a failed write or sync the store is closed: every later call fails with the same error.
+/// After a failed write or sync the store is closed: every later call fails with the same error. Only a disk without room
+/// ([`headwater_types::Error::is_disk_full`]) leaves it open: the write was not applied, what was written before is still readable, and the same
+/// calls succeed once there is room.
 pub trait BlockStore: Send + Sync {
     /// The value at `key`.
     ///
@@ -88,13 +90,13 @@ pub trait BlockStore: Send + Sync {
     /// Applies `writes`, all or nothing.
     ///
     /// # Errors
-    /// `Storage`. The store is closed afterwards.
+    /// `Storage`. The store is closed afterwards, unless the disk is full.
     fn write(&self, writes: &Writes) -> Result<()>;
 
     /// Makes everything written so far survive power loss.
     ///
     /// # Errors
-    /// `Storage`. The store is closed afterwards.
+    /// `Storage`. The store is closed afterwards, unless the disk is full.
     fn sync(&self) -> Result<()>;
 
     /// Puts a consistent copy of everything written so far into the new directory `directory` (hard links where the store has files).

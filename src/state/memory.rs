@@ -27,6 +27,8 @@ struct State {
     /// Writes and syncs that still succeed; none means all.
     calls_left: Option<usize>,
     failed: Option<Error>,
+    /// The disk has no room.
+    full: bool,
 }
 
 impl State {
@@ -36,6 +38,9 @@ impl State {
 
     fn count_call(&mut self) -> Result<()> {
         self.check()?;
+        if self.full {
+            return Err(Error::storage("no space left, as the test asked").with_sqlstate(Error::DISK_FULL));
+        }
         match &mut self.calls_left {
             Some(0) => {
                 let error = Error::storage("the disk failed, as the test asked");
@@ -65,11 +70,17 @@ impl MemoryStore {
         state.unsynced.clear();
         state.calls_left = None;
         state.failed = None;
+        state.full = false;
     }
 
     /// Lets `calls` more writes and syncs succeed and the next one fail, as a full or broken disk would.
     pub fn fail_after(&self, calls: usize) {
         self.state.write().calls_left = Some(calls);
+    }
+
+    /// Writes and syncs find no room, or find room again.
+    pub fn set_full(&self, full: bool) {
+        self.state.write().full = full;
     }
 
     /// Bytes of all keys and values.
@@ -153,6 +164,19 @@ mod tests {
         store.crash();
         assert!(store.get(Family::Meta, b"a").unwrap().is_some());
         assert!(store.get(Family::Meta, b"b").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_full_store_stays_open() {
+        let store = MemoryStore::new();
+        put(&store, "a").unwrap();
+        store.set_full(true);
+        assert!(put(&store, "b").unwrap_err().is_disk_full() && store.sync().unwrap_err().is_disk_full());
+        assert!(store.get(Family::Meta, b"a").unwrap().is_some() && store.get(Family::Meta, b"b").unwrap().is_none());
+        store.set_full(false);
+        put(&store, "b").unwrap();
+        store.sync().unwrap();
+        assert!(store.get(Family::Meta, b"b").unwrap().is_some());
     }
 
     #[test]

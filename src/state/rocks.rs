@@ -1,6 +1,7 @@
 //! The block store on disk: two RocksDB column families, one write batch an epoch, large values in blob files.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_types::{Error, Result};
 use parking_lot::Mutex;
@@ -49,6 +50,9 @@ pub struct RocksStore {
     synced: SyncedNote,
     /// The first failed write or sync: what every later call answers.
     failed: Mutex<Option<Error>>,
+    /// The last write found no room. RocksDB then refuses everything until it has seen free space, written its memory to tables and begun a new
+    /// log, by itself; until then a sync would meet the log that was cut off in the middle of a record.
+    full: AtomicBool,
 }
 
 impl RocksStore {
@@ -61,7 +65,9 @@ impl RocksStore {
             .map_err(|e| Error::storage(format!("cannot create the data directory {}: {e}", directory.display())))?;
         let is_new = check_files(directory)?;
         let db = open_database(directory, &options)?;
-        let store = RocksStore { db, directory: directory.to_path_buf(), synced: SyncedNote::open(directory)?, failed: Mutex::new(None) };
+        let synced = SyncedNote::open(directory)?;
+        let (failed, full) = (Mutex::new(None), AtomicBool::new(false));
+        let store = RocksStore { db, directory: directory.to_path_buf(), synced, failed, full };
         store.check_format(is_new)?;
         Ok(store)
     }
@@ -114,8 +120,11 @@ impl RocksStore {
         store_error(&self.directory, doing, error)
     }
 
-    /// Keeps the first failure: RocksDB refuses writes after one, and what the log on disk then holds is unknown.
+    /// Keeps the first failure: RocksDB refuses writes after one, and what the log on disk then holds is unknown. A full disk is no failure.
     fn close_with(&self, error: Error) -> Error {
+        if error.is_disk_full() {
+            return error;
+        }
         self.failed.lock().get_or_insert(error).clone()
     }
 }
@@ -150,11 +159,16 @@ impl BlockStore for RocksStore {
         }
         let mut options = WriteOptions::default();
         options.set_sync(false);
-        self.db.write_opt(batch, &options).map_err(|e| self.close_with(self.error("writing", &e)))
+        let written = self.db.write_opt(batch, &options).map_err(|e| self.close_with(self.error("writing", &e)));
+        self.full.store(written.as_ref().is_err_and(Error::is_disk_full), Ordering::SeqCst);
+        written
     }
 
     fn sync(&self) -> Result<()> {
         self.check()?;
+        if self.full.load(Ordering::SeqCst) {
+            return Err(no_space(&self.directory));
+        }
         let written = self.db.latest_sequence_number();
         self.db.flush_wal(true).map_err(|e| self.close_with(self.error("syncing", &e)))?;
         self.synced.write(written).map_err(|e| self.close_with(e))
@@ -288,10 +302,17 @@ fn open_error(directory: &Path, error: &rocksdb::Error) -> Error {
     store_error(directory, "opening", error)
 }
 
+fn no_space(directory: &Path) -> Error {
+    let error = Error::storage(format!("no space left on the disk of {}", directory.display())).with_sqlstate(Error::DISK_FULL);
+    error.with_hint("free some space; the database goes on by itself")
+}
+
 fn store_error(directory: &Path, doing: &str, error: &rocksdb::Error) -> Error {
     let (text, place) = (error.as_ref(), directory.display());
-    if text.contains("No space left") || text.contains("NoSpace") || text.contains("Space limit") {
-        return Error::storage(format!("no space left on the disk of {place}")).with_detail(text).with_hint("free some space");
+    // A log file that once failed refuses its next caller in other words; why it failed was told to whoever met it first, a moment ago.
+    let is_full = ["No space left", "NoSpace", "Space limit", "previous error"].iter().any(|words| text.contains(words));
+    if is_full {
+        return no_space(directory).with_detail(text);
     }
     let is_file_missing = text.contains("No such file") || text.contains("Column families not opened");
     match error.kind() {

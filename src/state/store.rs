@@ -13,7 +13,8 @@ use crate::run::RunEntry;
 use crate::schema::TableKind;
 use crate::{BlockStore, Family, Writes};
 
-/// Run numbers reserved at a time: one small write for so many runs.
+/// Run numbers reserved at a time. The next ones are reserved in an epoch's own batch when half of them are left, so that in the middle of an epoch
+/// nothing is written: that could fail where the epoch itself may wait.
 const RUNS_RESERVED: u64 = 1 << 20;
 
 /// Calls of `collect_garbage` after which a run that is not marked as doomed in the store never will be: its flush was thrown away.
@@ -90,6 +91,14 @@ struct RunNumbers {
     limit: u64,
 }
 
+impl RunNumbers {
+    /// More numbers to give out, once `writes` is written, or together with it.
+    fn reserve(&mut self, writes: &mut Writes) {
+        self.limit += RUNS_RESERVED;
+        writes.put(Family::Meta, RUN_LIMIT.to_vec(), self.limit.to_be_bytes().to_vec());
+    }
+}
+
 impl Store {
     /// Takes `blocks` into use and deletes what no table names any more: runs that lost their last holder, merges that were not finished.
     ///
@@ -102,18 +111,18 @@ impl Store {
             delete_run(table, run, parse_blocks(value)?, &mut writes);
             Ok(())
         })?;
-        if !writes.is_empty() {
-            blocks.write(&writes)?;
-        }
         let next = match blocks.get(Family::Meta, RUN_LIMIT)? {
             None => 1,
             Some(limit) => u64::from_be_bytes(limit.try_into().map_err(|_| Error::corrupt("the limit of run numbers is malformed"))?),
         };
+        let mut numbers = RunNumbers { next, limit: next };
+        numbers.reserve(&mut writes);
+        blocks.write(&writes)?;
         Ok(Arc::new(Store {
             blocks,
             cache: Mutex::new(BlockCache::new(options.cache_bytes)),
             runs: Mutex::default(),
-            numbers: Mutex::new(RunNumbers { next, limit: next }),
+            numbers: Mutex::new(numbers),
         }))
     }
 
@@ -126,6 +135,11 @@ impl Store {
     /// Deletes the blocks of runs that have lost their last holder. To be called once an epoch, after all tables were flushed into `writes`.
     pub fn collect_garbage(&self, writes: &mut Writes) {
         self.cache.lock().next_generation();
+        let mut numbers = self.numbers.lock();
+        if numbers.limit - numbers.next < RUNS_RESERVED / 2 {
+            numbers.reserve(writes);
+        }
+        drop(numbers);
         let dead = std::mem::take(&mut self.runs.lock().dead);
         let mut waiting = Vec::new();
         for mut run in dead {
@@ -200,11 +214,9 @@ impl Store {
     pub(crate) fn next_run(&self) -> Result<u64> {
         let mut numbers = self.numbers.lock();
         if numbers.next == numbers.limit {
-            let limit = numbers.limit + RUNS_RESERVED;
             let mut writes = Writes::new();
-            writes.put(Family::Meta, RUN_LIMIT.to_vec(), limit.to_be_bytes().to_vec());
+            numbers.reserve(&mut writes);
             self.blocks.write(&writes)?;
-            numbers.limit = limit;
         }
         numbers.next += 1;
         Ok(numbers.next - 1)

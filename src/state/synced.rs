@@ -26,8 +26,11 @@ impl SyncedNote {
         std::fs::read_to_string(directory.join(FILE)).ok().and_then(|digits| digits.trim().parse().ok()).unwrap_or(0)
     }
 
-    /// Everything up to `sequence` is synced. Always as many bytes, so that one write replaces the other.
+    /// Everything up to `sequence` is synced. Always as many bytes, so that one write replaces the other. On a full disk the note stays as it was.
     pub fn write(&self, sequence: u64) -> Result<()> {
-        Ok(self.file.write_all_at(format!("{sequence:020}\n").as_bytes(), 0)?)
+        match self.file.write_all_at(format!("{sequence:020}\n").as_bytes(), 0) {
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Ok(()),
+            outcome => Ok(outcome?),
+        }
     }
 }

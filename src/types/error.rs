@@ -85,6 +85,15 @@ macro_rules! constructors {
 }
 
 impl Error {
+    /// SQLSTATE of a disk without room: everything is as before, and goes on by itself once there is room.
+    pub const DISK_FULL: &str = "53100";
+
+    /// True for a write that failed only because the disk has no room: it was not applied, and the same write may be tried again.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        self.sqlstate() == Self::DISK_FULL
+    }
+
     /// An error of `kind` that says `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let inside = Inside { kind, message: message.into(), detail: None, hint: None, sqlstate: None, place: None };

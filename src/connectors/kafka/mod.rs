@@ -2,6 +2,7 @@
 
 mod asker;
 mod connector;
+mod hunger;
 mod queue;
 mod reader;
 mod settings;

@@ -168,6 +168,7 @@ impl Reader {
                 is_stopped: false,
             });
         }
+        self.watch.progress.moved(starts.iter().copied());
         Ok(())
     }
 
@@ -238,7 +239,8 @@ impl Source for Reader {
         let (slots, slot_of, includes) = (&mut self.slots, &self.slot_of, &self.includes);
         let (queue, topic) = (&mut self.queue, &self.topic);
         let (mut ends, mut full) = (Vec::new(), Vec::new());
-        queue.drain(wait, POLL_RECORDS_MAX, |record| {
+        self.watch.progress.polled();
+        let taken = queue.drain(wait, POLL_RECORDS_MAX, |record| {
             let Some(&index) = slot_of.get(&record.partition()) else {
                 return Err(failure(record, &topic.to_string_lossy()));
             };
@@ -263,6 +265,9 @@ impl Source for Reader {
             }
             Ok(())
         })?;
+        if taken > 0 {
+            self.watch.progress.moved(self.slots.iter().map(|slot| (slot.number, slot.next)));
+        }
         events.extend(full.into_iter().map(SourceEvent::Rows));
         self.give_up_stopped()?;
         self.tell(&ends, events)?;

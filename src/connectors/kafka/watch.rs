@@ -1,6 +1,7 @@
 //! A thread beside each reader that asks what would make the reader wait: new partitions, ends for a flush, whether a broker answers at all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -8,12 +9,16 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use headwater_types::{Error, ErrorKind, Result};
 
 use super::asker::Asker;
+use super::hunger::{Hunger, Progress};
 use super::queue::Waker;
 
 /// How often the topic is looked at: this old a new partition is at most when it is found.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often while no broker answers.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
+
+/// Looks in a row without an answer before the clients are replaced: they may have lost their brokers for good.
+const TROUBLED_LOOKS_MAX: u32 = 6;
 
 /// What the thread found out.
 pub(super) enum Report {
@@ -45,6 +50,8 @@ pub(super) struct Watch {
     /// Taken before the thread is joined: without them it ends.
     channels: Option<(Sender<u64>, Receiver<Report>)>,
     thread: Option<JoinHandle<()>>,
+    /// Where the reader tells how far it is.
+    pub(super) progress: Arc<Progress>,
 }
 
 impl Watch {
@@ -52,9 +59,11 @@ impl Watch {
     pub(super) fn start(asker: Asker, topic: String, share: Share, known: Vec<i32>, waker: Waker) -> Result<Self> {
         let (asks, asked) = bounded(64);
         let (reports, told) = bounded(64);
-        let look = Look { asker, topic, share, known, waker, reports, troubled: false, pending: Vec::new() };
+        let progress = Arc::new(Progress::default());
+        let (of, hunger) = (progress.clone(), Hunger::default());
+        let look = Look { asker, topic, share, known, waker, reports, troubled_looks: 0, pending: Vec::new(), progress: of, hunger };
         let thread = std::thread::Builder::new().name(format!("kafka-watch-{}", share.index)).spawn(move || look.run(&asked))?;
-        Ok(Self { channels: Some((asks, told)), thread: Some(thread) })
+        Ok(Self { channels: Some((asks, told)), thread: Some(thread), progress })
     }
 
     /// Asks for the ends of all partitions as of now.
@@ -87,9 +96,12 @@ struct Look {
     known: Vec<i32>,
     waker: Waker,
     reports: Sender<Report>,
-    troubled: bool,
+    /// Looks in a row that failed.
+    troubled_looks: u32,
     /// Flushes whose ends are still to be asked.
     pending: Vec<u64>,
+    progress: Arc<Progress>,
+    hunger: Hunger,
 }
 
 /// The reader is gone.
@@ -98,7 +110,7 @@ struct Gone;
 impl Look {
     fn run(mut self, asked: &Receiver<u64>) {
         loop {
-            let wait = if self.troubled { RETRY_EVERY } else { LOOK_EVERY };
+            let wait = if self.troubled_looks > 0 { RETRY_EVERY } else { LOOK_EVERY };
             match asked.recv_timeout(wait) {
                 Ok(token) => self.pending.push(token),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -130,22 +142,48 @@ impl Look {
             let ends: BTreeMap<i32, i64> = ends.collect::<Result<_>>()?;
             reports.extend(self.pending.drain(..).map(|token| Report::Ends(token, ends.clone())));
         }
+        reports.extend(self.check_hunger()?);
         Ok(reports)
     }
 
-    fn tell(&mut self, outcome: Result<Vec<Report>>) -> Result<(), Gone> {
-        let (reports, troubled) = match outcome {
-            Ok(reports) => (reports, false),
-            Err(error) if error.kind() == ErrorKind::External || error.kind() == ErrorKind::NotFound => {
-                let detail = error.detail().map(|d| format!(" ({d})")).unwrap_or_default();
-                (vec![Report::State(Some(format!("{}{detail}", error.message())))], true)
+    /// What to report if the reader's client misses records that are there.
+    fn check_hunger(&mut self) -> Result<Option<Report>> {
+        let Some(next) = self.hunger.look(&self.progress) else { return Ok(None) };
+        let mut behind = None;
+        for (&partition, &next) in next {
+            let end = self.asker.ends(&self.topic, partition)?.1;
+            if end > next {
+                behind = Some((partition, next, end));
+                break;
             }
-            Err(error) => (vec![Report::Failed(error)], true),
-        };
-        if self.troubled && !troubled {
-            self.send(Report::State(None))?;
         }
-        self.troubled = troubled;
+        let starving = self.hunger.is_starving(behind.is_some());
+        Ok(behind.filter(|_| starving).map(|(partition, next, end)| {
+            let what = format!("topic '{}', partition {partition}: the broker has offsets {next} to {}", self.topic, end - 1);
+            Report::Failed(Error::external(format!("{what}, but none of them comes; connecting anew")))
+        }))
+    }
+
+    fn tell(&mut self, outcome: Result<Vec<Report>>) -> Result<(), Gone> {
+        let reports = match outcome {
+            Ok(reports) => {
+                if std::mem::take(&mut self.troubled_looks) > 0 {
+                    self.send(Report::State(None))?;
+                }
+                reports
+            }
+            Err(error) if error.kind() == ErrorKind::External || error.kind() == ErrorKind::NotFound => {
+                self.troubled_looks += 1;
+                self.hunger.trouble();
+                let detail = error.detail().map(|d| format!(" ({d})")).unwrap_or_default();
+                let message = format!("{}{detail}", error.message());
+                match self.troubled_looks >= TROUBLED_LOOKS_MAX {
+                    true => vec![Report::Failed(Error::external(message))],
+                    false => vec![Report::State(Some(message))],
+                }
+            }
+            Err(error) => vec![Report::Failed(error)],
+        };
         reports.into_iter().try_for_each(|report| self.send(report))
     }
 

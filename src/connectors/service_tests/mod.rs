@@ -1,5 +1,6 @@
 //! Connectors against real services: started by `script/services`, skipped with a loud word where one does not run.
 
+mod kafka_security;
 mod kafka_sink;
 mod kafka_source;
 mod kafka_topic;

@@ -102,7 +102,7 @@ pub const SOURCES: Relation = Relation {
         let mut rows = Vec::new();
         for source in &facts.status.runtime.sources {
             let readers: Vec<String> = source.subscribers.iter().filter_map(|id| facts.catalog.get(*id)).map(|o| o.name.clone()).collect();
-            let message = source.message.clone().or_else(|| facts.status.runtime.paused.clone());
+            let message = facts.status.runtime.paused.clone().or_else(|| source.message.clone());
             let mut push = |partition: Option<&headwater_runtime::PartitionStatus>| {
                 rows.push(row![
                     name_of(facts, source.id),

@@ -190,6 +190,11 @@ fn watermark(context: &Context<'_>, relation: &CreateRelation, columns: &[Column
     for option in options {
         watermark_option(&mut watermark, option)?;
     }
+    let advance = options.iter().find(|o| o.name == "watermark.when_idle").filter(|_| watermark.when_idle == WhenIdle::Advance);
+    if let (Some(option), None) = (advance, watermark.idle_timeout_us) {
+        let error = Error::invalid("watermark.when_idle = 'advance' needs 'watermark.idle_timeout': without it nothing is ever idle");
+        return Err(at(error, option.place));
+    }
     Ok(Some(watermark))
 }
 
