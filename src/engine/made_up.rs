@@ -11,6 +11,7 @@ use headwater_sql::{Extensions, RelationId, RelationSource, Settings};
 use headwater_types::{Error, Result};
 use parking_lot::RwLock;
 
+use crate::checkpointer::Checkpointer;
 use crate::database::Shared;
 use crate::provider::ours;
 use crate::system::{self, Facts};
@@ -57,6 +58,7 @@ pub(crate) fn table(
     let relation = system::find(schema, name).ok_or_else(missing)?;
     let status = system::Status {
         runtime: status.cloned().unwrap_or_default(),
+        checkpoints: shared.checkpointer.as_ref().map_or_else(Vec::new, Checkpointer::taken),
         sessions: shared.sessions.lock().values().cloned().collect(),
         ..system::Status::default()
     };

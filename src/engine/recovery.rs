@@ -100,7 +100,7 @@ async fn open_with_checkpoints(options: &Options, data: &Path, url: &str) -> Res
         Some(blocks) => blocks,
         None => rocks(data)?,
     };
-    let checkpointer = Checkpointer::new(lease.clone(), data.to_owned(), keeper);
+    let checkpointer = Checkpointer::new(lease.clone(), data.to_owned(), options.clock.clone(), keeper);
     Ok(Opened { blocks, lineage: lineage(&identity), checkpointer: Some(checkpointer), lease: Some(lease) })
 }
 

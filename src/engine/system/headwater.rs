@@ -8,7 +8,7 @@ use headwater_types::{Epoch, Micros, ObjectId};
 pub struct Status {
     /// What the epoch loop says: sources, views, sinks.
     pub runtime: headwater_runtime::Status,
-    /// Checkpoints that can be restored from, oldest first.
+    /// Checkpoints that this process has taken, oldest first; as many as the engine remembers.
     pub checkpoints: Vec<CheckpointStatus>,
     /// The last epochs, oldest first; as many as the engine remembers.
     pub epochs: Vec<EpochStatus>,
