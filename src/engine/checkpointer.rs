@@ -14,6 +14,10 @@ use parking_lot::Mutex;
 use crate::system::CheckpointStatus;
 use crate::tasks::Task;
 
+#[cfg(test)]
+#[path = "checkpoint_tests.rs"]
+mod tests;
+
 /// The folder, inside the data directory, in which a checkpoint stands while it is uploaded.
 const FOLDER: &str = "checkpoint.new";
 /// So many checkpoints are remembered to be shown.

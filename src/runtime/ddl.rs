@@ -141,6 +141,7 @@ impl EpochLoop {
             state_bytes: self.views.values().map(RunningView::state_bytes).sum(),
             checkpoint: Some(*self.checkpointed.borrow()).filter(|e| e.0 > 0),
             paused: self.disk.full(),
+            epochs: self.recent.iter().cloned().collect(),
             sources: self.feeds.values().map(|f| self.source_status(f)).collect(),
             views: self.views.values().map(view_status).chain(self.failed.iter().map(failed_status)).collect(),
             sinks: self.sinks.values().map(|s| self.sink_status(s)).collect(),

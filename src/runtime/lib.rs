@@ -15,6 +15,7 @@ mod graph;
 mod persisted;
 mod published;
 mod reader;
+mod scan;
 mod sinks;
 mod sources;
 mod status;
@@ -26,5 +27,6 @@ pub use command::{Conflict, EpochChanges, Runtime, Setup, TableWrite, WriteDone,
 pub use definition::{Definition, EventTime, SinkDef, SourceDef, TableDef, ViewDef};
 pub use diverted::{late_schema, source_errors_schema, view_errors_schema};
 pub use published::{Published, PublishedCell, RelationState};
-pub use status::{PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
+pub use scan::{LeftOut, SourceScan};
+pub use status::{EpochStatus, PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
 pub use tasks::spawn_thread;

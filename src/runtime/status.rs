@@ -1,5 +1,7 @@
 //! How everything stands, as plain data for the system relations and the progress line.
 
+use std::time::Duration;
+
 use headwater_types::{Epoch, Micros, ObjectId};
 
 /// The whole database.
@@ -17,12 +19,27 @@ pub struct Status {
     pub checkpoint: Option<Epoch>,
     /// Why all sources pause, if they do.
     pub paused: Option<String>,
+    /// The last epochs of this process, oldest first.
+    pub epochs: Vec<EpochStatus>,
     /// Sources that are read.
     pub sources: Vec<SourceStatus>,
     /// Materialized views.
     pub views: Vec<ViewStatus>,
     /// Sinks.
     pub sinks: Vec<SinkStatus>,
+}
+
+/// One committed epoch.
+#[derive(Debug, Clone)]
+pub struct EpochStatus {
+    /// Its number.
+    pub epoch: Epoch,
+    /// Its time, which is `now()` in views.
+    pub now: Micros,
+    /// Rows that came in from sources and by INSERT.
+    pub rows: u64,
+    /// From its first row to its commit.
+    pub duration: Duration,
 }
 
 /// One pass over a source.
