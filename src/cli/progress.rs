@@ -9,6 +9,9 @@ use headwater::{Clock, Database, Status, SystemClock};
 /// Time between two looks.
 const EVERY: Duration = Duration::from_millis(500);
 
+/// Puts the cursor at the start of an empty line.
+pub(crate) const CLEAR: &str = "\r\x1b[2K";
+
 /// Shows how `database` gets on until it is dropped; nothing where standard error is no terminal.
 pub(crate) async fn show(database: Database) {
     if !std::io::stderr().is_terminal() {
@@ -21,15 +24,16 @@ pub(crate) async fn show(database: Database) {
         let now = clock.elapsed();
         let rate = before.map_or(0.0, |(at, rows)| rate(status.rows - rows, now - at));
         before = Some((now, status.rows));
-        eprint!("\r\x1b[2K{}", line(&status, rate));
+        eprint!("{CLEAR}{}", line(&status, rate));
         // A terminal that is gone needs no line.
         let _gone = std::io::stderr().flush();
         tokio::time::sleep(EVERY).await;
     }
 }
 
+/// Rows a second.
 #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
-fn rate(rows: u64, time: Duration) -> f64 {
+pub(crate) fn rate(rows: u64, time: Duration) -> f64 {
     rows as f64 / time.as_secs_f64().max(0.001)
 }
 

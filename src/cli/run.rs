@@ -1,8 +1,9 @@
 //! `headwater run`: a script from its first statement to the end of its bounded sources.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use headwater::{Database, Error, Result};
+use headwater::{Clock, Database, Error, Result, SystemClock};
 
 use crate::{RunArguments, progress, serve, show};
 
@@ -21,9 +22,10 @@ pub fn main(arguments: &RunArguments) -> ExitCode {
 
 async fn run(arguments: &RunArguments, text: &str) -> Result<()> {
     let database = Database::open(arguments.storage.options()).await?;
+    let clock = SystemClock::default();
     let outcome = until_end(&database, arguments, text).await;
     let summary = match &outcome {
-        Ok(()) => summary(&database, arguments.rows).await,
+        Ok(()) => summary(&database, arguments.rows, clock.elapsed()).await,
         Err(_) => Ok(()),
     };
     let closed = database.close().await;
@@ -45,10 +47,10 @@ async fn until_end(database: &Database, arguments: &RunArguments, text: &str) ->
     }
 }
 
-/// The first rows of every view and table, and what came late or failed.
-async fn summary(database: &Database, rows_max: usize) -> Result<()> {
+/// What was read, at which rate over `time`, and what came late or failed; then the first rows of every view and table.
+async fn summary(database: &Database, rows_max: usize, time: Duration) -> Result<()> {
     let status = database.status().await?;
-    show::note(&format!("\n{}", progress::line(&status, 0.0)));
+    show::note(&format!("\n{}", progress::line(&status, progress::rate(status.rows, time))));
     let mut session = database.session();
     for name in database.relations() {
         let batches = session.query(&format!("SELECT * FROM \"{}\" LIMIT {}", name.replace('"', "\"\""), rows_max + 1)).await?;

@@ -1,12 +1,17 @@
 //! What the command prints: messages, errors under the SQL they are about, rows as a table.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this file is for")]
 
+use std::io::IsTerminal;
+
 use arrow::array::RecordBatch;
 use headwater::{Error, Outcome, Statement, render};
 
-/// One line that is no result.
+use crate::progress::CLEAR;
+
+/// One line that is no result. On a terminal it takes the place of the live line.
 pub(crate) fn note(text: &str) {
-    eprintln!("{text}");
+    let clear = if std::io::stderr().is_terminal() { CLEAR } else { "" };
+    eprintln!("{clear}{text}");
 }
 
 /// An error about `sql`, underlined there.

@@ -27,6 +27,8 @@ async fn a_closed_database_is_restored_elsewhere_and_the_old_directory_refused()
     database.session().execute("CREATE TABLE t (n INT); CREATE MATERIALIZED VIEW v AS SELECT n + 1 AS m FROM t WHERE n > 1").await.unwrap();
     insert(&database, 1).await;
     database.session().execute("CHECKPOINT").await.unwrap();
+    let shown = database.session().query("SELECT number, bytes FROM headwater.checkpoints WHERE bytes > 0").await.unwrap();
+    assert_eq!(shown.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1, "it is listed");
     insert(&database, 2).await;
     database.close().await.unwrap();
     drop(database);

@@ -1,18 +1,27 @@
 //! Takes checkpoints: every few seconds, on request, and at the end; ends the database when its lease is lost.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use headwater_checkpoint::{Lease, prune, upload};
 use headwater_runtime::Runtime;
-use headwater_types::{Epoch, Error, Result};
+use headwater_types::{Clock, Epoch, Error, Micros, Result};
 use parking_lot::Mutex;
 
+use crate::system::CheckpointStatus;
 use crate::tasks::Task;
+
+#[cfg(test)]
+#[path = "checkpoint_tests.rs"]
+mod tests;
 
 /// The folder, inside the data directory, in which a checkpoint stands while it is uploaded.
 const FOLDER: &str = "checkpoint.new";
+/// So many checkpoints are remembered to be shown.
+const SHOWN_MAX: usize = 60;
 
 /// Takes checkpoints of one database.
 pub(crate) struct Checkpointer {
@@ -25,14 +34,16 @@ pub(crate) struct Checkpointer {
 struct Taker {
     lease: Lease,
     data: PathBuf,
+    clock: Arc<dyn Clock>,
+    shown: Mutex<VecDeque<CheckpointStatus>>,
     /// One at a time; the epoch of the last durable one.
     last: tokio::sync::Mutex<Option<Epoch>>,
 }
 
 impl Checkpointer {
     /// For the database in `data`, whose lease is held and kept alive by `keeper`.
-    pub fn new(lease: Lease, data: PathBuf, keeper: Task) -> Self {
-        let taker = Taker { lease, data, last: tokio::sync::Mutex::new(None) };
+    pub fn new(lease: Lease, data: PathBuf, clock: Arc<dyn Clock>, keeper: Task) -> Self {
+        let taker = Taker { lease, data, clock, shown: Mutex::default(), last: tokio::sync::Mutex::new(None) };
         Self { taker: Arc::new(taker), tasks: Mutex::new(vec![keeper]), last_error: Arc::default() }
     }
 
@@ -51,6 +62,11 @@ impl Checkpointer {
             of.fail(error);
         });
         self.tasks.lock().extend([periodic, watch]);
+    }
+
+    /// The checkpoints that this process has taken, oldest first.
+    pub fn taken(&self) -> Vec<CheckpointStatus> {
+        self.taker.shown.lock().iter().cloned().collect()
     }
 
     /// Takes a checkpoint now; returns when it is durable.
@@ -84,14 +100,26 @@ impl Taker {
         if last.is_some_and(|epoch| epoch == runtime.published().epoch) {
             return Ok(());
         }
+        let began = self.clock.elapsed();
         let directory = self.data.join(FOLDER);
         remove(directory.clone()).await?;
         let epoch = runtime.checkpoint(directory.clone()).await?;
-        upload(&self.lease, &directory, epoch, &|_| {}).await?;
+        let bytes = AtomicU64::new(0);
+        let manifest = upload(&self.lease, &directory, epoch, &|progress| bytes.store(progress.bytes_total, Ordering::Relaxed)).await?;
         *last = Some(epoch);
+        self.show(manifest.number, epoch, manifest.created_at, bytes.into_inner(), began);
         runtime.checkpoint_durable(epoch).await?;
         remove(directory).await?;
         prune(&self.lease).await.map(drop)
+    }
+
+    fn show(&self, number: u64, epoch: Epoch, taken_at_us: Micros, bytes: u64, began: Duration) {
+        let duration_us = Micros::try_from((self.clock.elapsed() - began).as_micros()).unwrap_or(Micros::MAX);
+        let mut shown = self.shown.lock();
+        shown.push_back(CheckpointStatus { number, epoch, taken_at_us, bytes, duration_us });
+        if shown.len() > SHOWN_MAX {
+            shown.pop_front();
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use headwater_runtime::EpochChanges;
-use headwater_sql::{CopyFormat, CopyFrom, CopyOut, CursorQuery, Target};
+use headwater_sql::{CopyFormat, CopyOut, CursorQuery, Target};
 use headwater_types::{ChangeBatch, Error, Result};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -126,8 +126,8 @@ impl Session {
                     return Err(Error::invalid("DECLARE CURSOR can only be used in transaction blocks").with_sqlstate("25P01"));
                 }
                 let cut = self.cut();
-                let stream = self.stream(plan, &cut).await?;
-                Cursor { schema: stream.schema(), ready: Vec::new(), more: More::Query(Mutex::new(stream)) }
+                let rows = self.stream(plan, &cut).await?;
+                Cursor { schema: rows.schema, ready: Vec::new(), more: More::Query(Mutex::new(rows.stream)) }
             }
             CursorQuery::Subscription(target) => {
                 let (schema, changes) = self.changes_of(&target).await?;
@@ -173,12 +173,11 @@ impl Session {
 
     pub(crate) async fn copy_out(&mut self, copy: CopyOut) -> Result<Outcome> {
         self.release_script().await?;
-        let (schema, stream): (SchemaRef, SendableRecordBatchStream) = match copy {
+        let rows = match copy {
             CopyOut::Query(plan, format) => {
                 refuse_other_formats(&format)?;
                 let cut = self.cut();
-                let stream = self.stream(plan, &cut).await?;
-                (stream.schema(), stream)
+                self.stream(plan, &cut).await?
             }
             CopyOut::Subscribe(target) => {
                 let (schema, changes) = self.changes_of(&target).await?;
@@ -189,14 +188,9 @@ impl Session {
                     futures::stream::iter(change.changes.iter().map(row).collect::<Vec<_>>())
                 });
                 let stream = datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema.clone(), rows);
-                (schema, Box::pin(stream))
+                Rows { schema, stream: Box::pin(stream), sources: Vec::new() }
             }
         };
-        Ok(Outcome { rows: Some(Rows { schema, stream }), copy: CopyKind::Out, ..Outcome::done("COPY") })
-    }
-
-    pub(crate) fn copy_from(&mut self, copy: &CopyFrom) -> Result<Outcome> {
-        let error = Error::unsupported(format!("COPY \"{}\" FROM STDIN", copy.table.name));
-        Err(error.with_hint("use INSERT, or a file source"))
+        Ok(Outcome { rows: Some(rows), copy: CopyKind::Out, ..Outcome::done("COPY") })
     }
 }

@@ -1,6 +1,5 @@
 //! A database in this process: opened, spoken to through sessions, closed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -8,11 +7,11 @@ use headwater_catalog::{Catalog, Column, Named, Part};
 use headwater_runtime::{Runtime, Status};
 use headwater_sql::Planner;
 use headwater_types::{Clock, Error, Result};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
+use crate::activity::Sessions;
 use crate::checkpointer::Checkpointer;
 use crate::recovery;
-use crate::system::SessionStatus;
 use crate::{Inserter, Options, Session, Subscription};
 
 /// What all sessions of a database share.
@@ -27,8 +26,7 @@ pub(crate) struct Shared {
     /// One UPDATE or DELETE at a time: each reads the epoch that it changes.
     pub dml: tokio::sync::Mutex<()>,
     pub checkpointer: Option<Checkpointer>,
-    /// The sessions of clients, by number.
-    pub sessions: Mutex<BTreeMap<i32, SessionStatus>>,
+    pub sessions: Arc<Sessions>,
 }
 
 impl Shared {
@@ -48,7 +46,7 @@ impl Shared {
             ddl: tokio::sync::Mutex::new(()),
             dml: tokio::sync::Mutex::new(()),
             checkpointer,
-            sessions: Mutex::new(BTreeMap::new()),
+            sessions: Arc::default(),
         }
     }
 

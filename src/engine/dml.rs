@@ -8,13 +8,15 @@ use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::PhysicalExpr;
 use headwater_catalog::{Object, Part};
 use headwater_runtime::{Conflict, Dated, Refused, TableWrite, WriteDone};
-use headwater_sql::{Changed, Insert, OnConflict, Returning};
+use headwater_sql::{Changed, CopyFrom, Insert, OnConflict, Returning};
 use headwater_types::{Error, ObjectId, Result};
 
 use crate::connect::event_time;
+use crate::copy_in::WRITE_BYTES;
 use crate::database::Shared;
 use crate::provider::ours;
-use crate::{Outcome, Session};
+use crate::outcome::Notice;
+use crate::{CopyIn, CopyKind, Outcome, Session};
 
 /// A block's write, kept until COMMIT.
 pub(crate) struct HeldWrite {
@@ -114,6 +116,54 @@ impl Session {
         let count = new.num_rows();
         self.write(changed.table.id, TableWrite { delete: Some(old), insert: Some(new), ..TableWrite::default() }).await?;
         Ok(tagged(format!("UPDATE {count}"), returned))
+    }
+
+    pub(crate) async fn copy_from(&mut self, copy: CopyFrom) -> Result<Outcome> {
+        self.release_script().await?;
+        Ok(Outcome { copy: CopyKind::In(Box::new(CopyIn::new(copy))), ..Outcome::done("COPY") })
+    }
+
+    /// Takes rows of the columns that `copy` names. They are written once there are many.
+    ///
+    /// # Errors
+    /// As those of an INSERT; `Limit` in a transaction block, whose write must fit memory. Rows of earlier writes stay: see [`CopyIn::explain`].
+    pub async fn copy_rows(&mut self, copy: &mut CopyIn, rows: RecordBatch) -> Result<()> {
+        let whole = match copy.fill(&rows)? {
+            Some(fill) => {
+                let cut = self.cut();
+                self.rows(fill, &cut).await?
+            }
+            None => vec![copy.in_order(&rows)?],
+        };
+        let whole = table_rows(&copy.target().schema(), &whole, copy.target())?;
+        if !copy.hold(whole) {
+            return Ok(());
+        }
+        if self.block.is_some() {
+            let error = Error::limit(format!("COPY of more than {} MiB inside a transaction block", WRITE_BYTES >> 20));
+            return Err(error.with_hint("a block is one write in one epoch: COPY outside of it, or in parts"));
+        }
+        self.write_copied(copy).await
+    }
+
+    /// The rows are complete: writes what is left. Returns the command tag.
+    ///
+    /// # Errors
+    /// As [`Session::copy_rows`].
+    pub async fn copy_end(&mut self, copy: &mut CopyIn) -> Result<String> {
+        self.write_copied(copy).await?;
+        Ok(format!("COPY {}", copy.rows))
+    }
+
+    async fn write_copied(&mut self, copy: &mut CopyIn) -> Result<()> {
+        if let Some(rows) = copy.take()? {
+            let dated = dated(&self.shared, copy.target(), rows)?;
+            self.notices.extend(dated.refused.iter().map(|refused| Notice::new(refused_notice(copy.target(), refused))));
+            let write = TableWrite { insert: Some(dated.rows), refused: dated.refused, ..TableWrite::default() };
+            self.write(copy.target().id, write).await?;
+            copy.written = copy.rows;
+        }
+        Ok(())
     }
 
     /// UPDATE and DELETE outside a block read the newest cut, which the lock keeps other writers from moving.

@@ -3,10 +3,10 @@
 //! `Database::open`, then `Session::execute` and `Session::query`; `Database::subscribe` and `Database::inserter` for Arrow without SQL.
 #![deny(unsafe_code)]
 
-#[cfg(test)]
-mod checkpoint_tests;
+mod activity;
 mod checkpointer;
 mod connect;
+mod copy_in;
 mod cursor;
 mod database;
 mod ddl;
@@ -23,14 +23,16 @@ mod script;
 mod session;
 mod show;
 mod source_late;
+mod source_table;
 pub mod system;
 mod tasks;
 
+pub use copy_in::CopyIn;
 pub use database::Database;
 pub use headwater_checkpoint as checkpoint;
 pub use headwater_connectors as connectors;
 pub use headwater_runtime::{EpochChanges, Status, WriteDone};
-pub use headwater_sql::{Statement, render};
+pub use headwater_sql::{Statement, moment, render};
 pub use headwater_state::{BlockStore, MemoryStore};
 pub use headwater_types::{ChangeBatch, Clock, Epoch, Error, ErrorKind, HeldClock, Result, SystemClock};
 pub use inserter::{Inserter, Subscription};

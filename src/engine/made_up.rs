@@ -1,24 +1,28 @@
 //! Relations that are made up when they are read: the glue between queries and the folder `system`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 use headwater_catalog::Catalog;
-use headwater_runtime::Status;
+use headwater_runtime::{Runtime, Status};
 use headwater_sql::{Extensions, RelationId, RelationSource, Settings};
 use headwater_types::{Error, Result};
 use parking_lot::RwLock;
 
+use crate::checkpointer::Checkpointer;
 use crate::database::Shared;
 use crate::provider::ours;
 use crate::system::{self, Facts};
 
-/// What the system relations add to the language. Their functions look at `catalog` when they run.
-pub(crate) fn extensions(catalog: &Arc<RwLock<Arc<Catalog>>>) -> Extensions {
-    let catalog = Arc::clone(catalog);
-    let now: system::CatalogOf = Arc::new(move || catalog.read().clone());
+/// What the system relations add to the language. Their functions look at `catalog` when they run, and at the rows of `runtime` once it has started.
+pub(crate) fn extensions(catalog: &Arc<RwLock<Arc<Catalog>>>, runtime: &Arc<OnceLock<Runtime>>) -> Extensions {
+    let (catalog, runtime) = (Arc::clone(catalog), Arc::clone(runtime));
+    let now: system::SeenNow = Arc::new(move || {
+        let cut = runtime.get().map(Runtime::published).unwrap_or_default();
+        system::Seen { catalog: catalog.read().clone(), cut }
+    });
     Extensions {
         scalar: system::functions(&now),
         relations: system::declarations(),
@@ -57,7 +61,8 @@ pub(crate) fn table(
     let relation = system::find(schema, name).ok_or_else(missing)?;
     let status = system::Status {
         runtime: status.cloned().unwrap_or_default(),
-        sessions: shared.sessions.lock().values().cloned().collect(),
+        checkpoints: shared.checkpointer.as_ref().map_or_else(Vec::new, Checkpointer::taken),
+        sessions: shared.sessions.list(),
         ..system::Status::default()
     };
     let facts = Facts { catalog: Catalog::clone(&shared.catalog()), status, settings: settings.clone() };

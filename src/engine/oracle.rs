@@ -18,12 +18,13 @@ use headwater_types::{ChangeBatch, Error, Result, RowOrder, consolidate};
 use crate::Session;
 use crate::database::missing;
 use crate::provider::{SnapshotTable, Tables, ours, with_tables};
+use crate::query::bounded_source;
 
 impl Session {
     /// The rows that `view` must have at the latest cut: its plan as a batch, without the rows that it logged in `$late`.
     ///
     /// # Errors
-    /// `Unsupported` where an input is not kept (a source) or rows failed; `NotFound`.
+    /// `Unsupported` where an input is not kept (a source without an end) or rows failed; `NotFound`.
     pub async fn query_oracle(&mut self, view: &str) -> Result<Vec<RecordBatch>> {
         let catalog = self.shared.catalog();
         let object = catalog.find(view).ok_or_else(|| missing(view))?;
@@ -36,8 +37,11 @@ impl Session {
             return Err(Error::unsupported("an oracle for a view with rows in $errors"));
         }
         let tables = |id: &RelationId, source: &RelationSource| -> Result<Arc<dyn TableProvider>> {
+            if let Some(bounded) = bounded_source(&self.shared, id, source)? {
+                return Ok(Arc::new(bounded));
+            }
             let RelationId::Object(object, part) = id else { return Err(Error::unsupported("an oracle over this relation")) };
-            let snapshot = cut.relation(part.of(*object)).map_err(|_| Error::unsupported("an oracle over a source"))?;
+            let snapshot = cut.relation(part.of(*object))?;
             Ok(Arc::new(SnapshotTable::new(source.schema.clone(), snapshot.clone())))
         };
         let logical = self.accepted_plan(planned, object, &cut, &tables).await?;

@@ -6,7 +6,9 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use headwater_types::Result;
 
+use crate::copy_in::CopyIn;
 use crate::provider::ours;
+use crate::source_table::SourceTable;
 
 /// A message that is no error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,15 +19,36 @@ pub struct Notice {
     pub message: String,
 }
 
+impl Notice {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { severity: "NOTICE", message: message.into() }
+    }
+}
+
 /// Rows that come as they are made.
 pub struct Rows {
     /// Their columns.
     pub schema: SchemaRef,
     /// The rows, or the first error.
     pub stream: SendableRecordBatchStream,
+    /// Sources that are read for them.
+    pub(crate) sources: Vec<SourceTable>,
 }
 
 impl Rows {
+    /// What there is to say once the rows have been read: records of sources that were left out.
+    #[must_use]
+    pub fn notices(&self) -> Vec<Notice> {
+        let warnings = self.sources.iter().flat_map(SourceTable::warnings);
+        warnings.map(|message| Notice { severity: "WARNING", message }).collect()
+    }
+
+    /// The same rows, changed on their way.
+    pub(crate) fn over(self, change: impl FnOnce(SendableRecordBatchStream) -> SendableRecordBatchStream) -> Self {
+        let stream = change(self.stream);
+        Self { schema: stream.schema(), stream, sources: self.sources }
+    }
+
     /// All of them.
     ///
     /// # Errors
@@ -36,14 +59,13 @@ impl Rows {
 }
 
 /// How a statement exchanges data beside its result.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyKind {
     /// It does not.
     None,
     /// COPY … TO STDOUT: the rows go out as copy data.
     Out,
-    /// COPY table FROM STDIN: the client sends rows. Refused in this version.
-    In,
+    /// COPY table FROM STDIN: the client sends rows.
+    In(Box<CopyIn>),
 }
 
 /// What a statement did.
@@ -69,11 +91,11 @@ impl Outcome {
         let schema = batch.schema();
         let stream = futures::stream::iter([Ok(batch)]);
         let stream = datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema.clone(), stream);
-        Self { rows: Some(Rows { schema, stream: Box::pin(stream) }), ..Self::done(tag) }
+        Self { rows: Some(Rows { schema, stream: Box::pin(stream), sources: Vec::new() }), ..Self::done(tag) }
     }
 
     pub(crate) fn with_notice(mut self, message: impl Into<String>) -> Self {
-        self.notices.push(Notice { severity: "NOTICE", message: message.into() });
+        self.notices.push(Notice::new(message));
         self
     }
 }

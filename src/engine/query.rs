@@ -9,24 +9,26 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
-use futures::{Stream, StreamExt};
-use headwater_catalog::{Object, ObjectKind, Part};
+use futures::{Stream, StreamExt, TryStreamExt};
+use headwater_catalog::{ObjectKind, Part};
 use headwater_runtime::Published;
 use headwater_sql::{Bound, RelationId, RelationSource};
 use headwater_types::{Error, Result};
+use parking_lot::Mutex;
 
+use crate::database::Shared;
 use crate::provider::{SnapshotTable, external, ours, with_tables};
 use crate::session::Block;
 use crate::source_late::source_late;
+use crate::source_table::SourceTable;
 use crate::{Outcome, Rows, Session, made_up};
 
 impl Session {
     pub(crate) async fn select(&mut self, plan: LogicalPlan) -> Result<Outcome> {
         self.release_script().await?;
         let cut = self.cut();
-        let stream = self.stream(plan, &cut).await?;
-        let schema = stream.schema();
-        Ok(Outcome { rows: Some(Rows { schema, stream }), ..Outcome::done("SELECT") })
+        let rows = self.stream(plan, &cut).await?;
+        Ok(Outcome { rows: Some(rows), ..Outcome::done("SELECT") })
     }
 
     /// What reads of this statement see: the latest cut, or that of the block's first read.
@@ -39,21 +41,31 @@ impl Session {
     }
 
     /// Starts a query over `cut`.
-    pub(crate) async fn stream(&self, plan: LogicalPlan, cut: &Arc<Published>) -> Result<SendableRecordBatchStream> {
+    pub(crate) async fn stream(&self, plan: LogicalPlan, cut: &Arc<Published>) -> Result<Rows> {
         let status = if made_up::reads_status(&plan) { Some(self.shared.runtime.status().await?) } else { None };
-        let table = |id: &RelationId, source: &RelationSource| self.table(id, source, cut, status.as_ref());
+        let sources = Mutex::new(Vec::new());
+        let table = |id: &RelationId, source: &RelationSource| match bounded_source(&self.shared, id, source)? {
+            Some(bounded) => {
+                sources.lock().push(bounded.clone());
+                Ok(Arc::new(bounded) as Arc<dyn TableProvider>)
+            }
+            None => self.table(id, source, cut, status.as_ref()),
+        };
         let plan = with_tables(plan, &table)?;
         let mut state = self.shared.planner.session_state().clone();
         let now = self.shared.clock.now().max(cut.now);
         state.execution_props_mut().query_execution_start_time = chrono::DateTime::from_timestamp_micros(now);
         let physical = state.create_physical_plan(&plan).await.map_err(ours)?;
-        execute_stream(physical, Arc::new(TaskContext::from(&state))).map_err(ours)
+        let stream = execute_stream(physical, Arc::new(TaskContext::from(&state))).map_err(ours)?;
+        Ok(Rows { schema: stream.schema(), stream, sources: sources.into_inner() })
     }
 
-    /// All rows of a query over `cut`.
-    pub(crate) async fn rows(&self, plan: LogicalPlan, cut: &Arc<Published>) -> Result<Vec<RecordBatch>> {
-        let stream = self.stream(plan, cut).await?;
-        futures::TryStreamExt::try_collect(stream).await.map_err(ours)
+    /// All rows of a query over `cut`, for a statement that writes.
+    pub(crate) async fn rows(&mut self, plan: LogicalPlan, cut: &Arc<Published>) -> Result<Vec<RecordBatch>> {
+        let mut rows = self.stream(plan, cut).await?;
+        let batches = (&mut rows.stream).try_collect().await.map_err(ours)?;
+        self.notices.extend(rows.notices());
+        Ok(batches)
     }
 
     fn table(
@@ -65,14 +77,10 @@ impl Session {
     ) -> Result<Arc<dyn TableProvider>> {
         match id {
             RelationId::Object(object, part) => {
-                let id = *object;
                 if let (Some(object), false) = (&source.object, source.is_followed()) {
                     return Ok(Arc::new(source_late(&self.shared.catalog(), object, cut)?));
                 }
-                if let (Part::Rows, Some(object)) = (part, &source.object) {
-                    refuse_source(object)?;
-                }
-                let snapshot = cut.relation(part.of(id))?;
+                let snapshot = cut.relation(part.of(*object))?;
                 Ok(Arc::new(SnapshotTable::new(source.schema.clone(), snapshot.clone())))
             }
             RelationId::System { schema, name } => made_up::table(&self.shared, &self.settings, schema, name, status),
@@ -147,13 +155,18 @@ fn is_definition(bound: &Bound) -> bool {
     )
 }
 
-/// A source holds no rows.
-fn refuse_source(object: &Object) -> Result<()> {
-    if matches!(object.kind, ObjectKind::Source(_)) {
-        let error = Error::unsupported(format!("source \"{}\" is a stream: its rows are not kept", object.name));
-        return Err(error.with_hint(format!("make a view of it: CREATE MATERIALIZED VIEW v AS SELECT * FROM {}", object.name)));
+/// The rows of a source as a table, if that is what `id` names: a source holds none, so that they are read now.
+///
+/// # Errors
+/// `Unsupported` for a source without an end.
+pub(crate) fn bounded_source(shared: &Shared, id: &RelationId, relation: &RelationSource) -> Result<Option<SourceTable>> {
+    match (id, &relation.object) {
+        (RelationId::Object(_, Part::Rows), Some(object)) if matches!(object.kind, ObjectKind::Source(_)) => {
+            let running = (shared.runtime.clone(), shared.clock.clone());
+            SourceTable::new(object, relation.schema.clone(), &shared.options.registry, running).map(Some)
+        }
+        _ => Ok(None),
     }
-    Ok(())
 }
 
 /// `stream` until `end` comes with an error, which is then its last item.

@@ -1,7 +1,7 @@
 //! Opens a database: the store, the catalog, every view planned again and compared with what its state was made by.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use headwater_catalog::{Catalog, Object, ObjectKind};
 use headwater_checkpoint::{Claim, Identity, Lease, LocalIdentity, OpenWith, Remote, decide, restore};
@@ -34,7 +34,8 @@ pub(crate) async fn open(options: Options) -> Result<Shared> {
     let store = Store::open(opened.blocks, StoreOptions { cache_bytes: options.memory_limit_bytes / CACHE_SHARE })?;
     let catalog = Catalog::load(store.blocks().as_ref())?;
     let catalog = Arc::new(RwLock::new(Arc::new(catalog)));
-    let planner = Planner::new(made_up::extensions(&catalog))?;
+    let running = Arc::new(OnceLock::new());
+    let planner = Planner::new(made_up::extensions(&catalog, &running))?;
     let definitions = definitions(&catalog.read(), &planner, &options)?;
     let setup = Setup {
         store,
@@ -51,6 +52,7 @@ pub(crate) async fn open(options: Options) -> Result<Shared> {
         tokio: tokio::runtime::Handle::current(),
     };
     let runtime = Runtime::start(setup, definitions)?;
+    let runtime = running.get_or_init(|| runtime).clone();
     if let Some(checkpointer) = &opened.checkpointer {
         checkpointer.start(&runtime, options.checkpoint_interval);
     }
@@ -104,7 +106,7 @@ async fn open_with_checkpoints(options: &Options, data: &Path, url: &str) -> Res
         Some(blocks) => blocks,
         None => rocks(data)?,
     };
-    let checkpointer = Checkpointer::new(lease.clone(), data.to_owned(), keeper);
+    let checkpointer = Checkpointer::new(lease.clone(), data.to_owned(), options.clock.clone(), keeper);
     Ok(Opened { blocks, lineage: lineage(&identity), checkpointer: Some(checkpointer), lease: Some(lease) })
 }
 

@@ -1,10 +1,13 @@
 //! A session: settings, transaction block, cursors, prepared statements; runs one statement after the other.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, TryStreamExt};
 use headwater_runtime::Published;
@@ -12,11 +15,12 @@ use headwater_sql::{Bound, Settings, Statement};
 use headwater_types::{Error, ObjectId, Result};
 use tokio::sync::watch;
 
+use crate::activity::{Activity, Running};
 use crate::cursor::Cursor;
 use crate::database::Shared;
 use crate::dml::HeldWrite;
 use crate::provider::ours;
-use crate::{Outcome, Rows};
+use crate::{CopyKind, Notice, Outcome, Rows};
 
 /// Whether a transaction block is open, as a Postgres client is told after each statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,17 @@ pub enum BlockState {
     Open,
     /// In a block that has failed: only ROLLBACK helps.
     Failed,
+}
+
+impl BlockState {
+    /// As pg_stat_activity shows a session in which no statement runs.
+    fn shown(self) -> &'static str {
+        match self {
+            BlockState::Idle => "idle",
+            BlockState::Open => "idle in transaction",
+            BlockState::Failed => "idle in transaction (aborted)",
+        }
+    }
 }
 
 /// Ends the running statement of a session from elsewhere.
@@ -68,14 +83,29 @@ pub struct Session {
     pub(crate) prepared: HashMap<String, Statement>,
     /// In a script: views created so far, whose sources are held until the script needs their rows.
     pub(crate) script: Option<Vec<ObjectId>>,
+    /// What the running statement has to say beside its outcome.
+    pub(crate) notices: Vec<Notice>,
     cancel: CancelHandle,
+    activity: Activity,
 }
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, user: &str, database: &str) -> Self {
         let cancel = CancelHandle(Arc::new(watch::channel(0).0));
-        let settings = Settings::new(user, database);
-        Self { shared, settings, block: None, cursors: HashMap::new(), prepared: HashMap::new(), script: None, cancel }
+        let activity = shared.sessions.enter(user, shared.clock.clone());
+        let mut settings = Settings::new(user, database);
+        settings.pid = activity.pid;
+        Self {
+            activity,
+            shared,
+            settings,
+            block: None,
+            cursors: HashMap::new(),
+            prepared: HashMap::new(),
+            script: None,
+            notices: Vec::new(),
+            cancel,
+        }
     }
 
     /// The statements of `sql`, each with its own text.
@@ -139,37 +169,21 @@ impl Session {
     async fn run_with(&mut self, statement: &Statement, types: &[Option<DataType>], values: Option<Vec<ScalarValue>>) -> Result<Outcome> {
         let mut cancelled = self.cancel.0.subscribe();
         cancelled.mark_unchanged();
+        let mut running = self.activity.begin(statement.text());
+        self.notices.clear();
+        let mut stopped = Box::pin(stopped(cancelled, self.settings.statement_timeout()));
         let outcome = tokio::select! {
             outcome = self.dispatch(statement, types, values) => outcome,
-            _ = cancelled.changed() => Err(Error::cancelled("canceling statement due to user request")),
+            error = &mut stopped => Err(error),
         };
-        match outcome {
-            Ok(outcome) => Ok(self.cancellable(outcome, cancelled)),
-            Err(error) => {
-                if let Some(block) = &mut self.block {
-                    block.failed = true;
-                }
-                Err(error)
-            }
+        if let (Err(_), Some(block)) = (&outcome, &mut self.block) {
+            block.failed = true;
         }
-    }
-
-    /// Rows end with an error when the statement is cancelled while they are read.
-    fn cancellable(&self, mut outcome: Outcome, cancelled: watch::Receiver<u64>) -> Outcome {
-        if let Some(rows) = outcome.rows.take() {
-            let schema = rows.schema.clone();
-            let end = async move {
-                let mut cancelled = cancelled;
-                match cancelled.changed().await {
-                    Ok(()) => Error::cancelled("canceling statement due to user request"),
-                    Err(_) => std::future::pending().await,
-                }
-            };
-            let stream = crate::query::until(rows.stream, end);
-            let stream = datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema.clone(), stream);
-            outcome.rows = Some(Rows { schema, stream: Box::pin(stream) });
-        }
-        outcome
+        self.activity.set_application(self.settings.get("application_name").unwrap_or_default());
+        running.leaves(self.block_state().shown());
+        let mut outcome = outcome?;
+        outcome.notices.append(&mut self.notices);
+        Ok(cancellable(outcome, stopped, running))
     }
 
     async fn dispatch(&mut self, statement: &Statement, types: &[Option<DataType>], values: Option<Vec<ScalarValue>>) -> Result<Outcome> {
@@ -218,7 +232,7 @@ impl Session {
             Bound::Prepare(name, statement) => self.prepare_named(name, *statement),
             Bound::Execute(name, values) => self.execute_named(&name, values).await,
             Bound::Deallocate(name) => self.deallocate(name),
-            Bound::CopyFrom(copy) => self.copy_from(&copy),
+            Bound::CopyFrom(copy) => self.copy_from(copy).await,
             Bound::CopyOut(copy) => self.copy_out(copy).await,
             Bound::AdvanceClock(micros) => self.advance_clock(micros),
             Bound::Crash => Err(Error::unsupported(format!("{} is for the test runner", statement.text()))),
@@ -241,6 +255,17 @@ impl Session {
         if let Some(block) = &mut self.block {
             block.failed = true;
         }
+    }
+
+    /// Its number, which `pg_backend_pid()` and `headwater.sessions` show.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.activity.pid
+    }
+
+    /// Says whom it speaks with, for `headwater.sessions`: an address and a port.
+    pub fn set_client(&mut self, client: String) {
+        self.activity.set_client(client);
     }
 
     /// Ends the running statement from elsewhere.
@@ -307,6 +332,43 @@ impl Session {
     }
 }
 
+/// Why a statement ends early: somebody cancels it, or its time is up.
+async fn stopped(mut cancelled: watch::Receiver<u64>, timeout: Option<Duration>) -> Error {
+    let too_late = async {
+        match timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    let asked = async {
+        if cancelled.changed().await.is_err() {
+            // The session is gone, and nobody can ask any more.
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = asked => Error::cancelled("canceling statement due to user request"),
+        () = too_late => Error::cancelled("canceling statement due to statement timeout"),
+    }
+}
+
+/// Rows end with an error when the statement is cancelled while they are read; it runs until they are read or dropped.
+fn cancellable(mut outcome: Outcome, stopped: impl Future<Output = Error> + Send + 'static, running: Running) -> Outcome {
+    if let CopyKind::In(copy) = &mut outcome.copy {
+        copy.running = Some(running);
+    } else if let Some(rows) = outcome.rows.take() {
+        let end = async move {
+            let _until_the_rows_are_read = running;
+            stopped.await
+        };
+        outcome.rows = Some(rows.over(|stream| {
+            let schema = stream.schema();
+            Box::pin(RecordBatchStreamAdapter::new(schema, crate::query::until(stream, end)))
+        }));
+    }
+    outcome
+}
+
 /// Plans give columns of one name another one each; the client sees the names that it wrote.
 fn with_names(mut outcome: Outcome, shown: &SchemaRef) -> Outcome {
     let Some(rows) = outcome.rows.take() else { return outcome };
@@ -317,10 +379,11 @@ fn with_names(mut outcome: Outcome, shown: &SchemaRef) -> Outcome {
     }
     let fields = rows.schema.fields().iter().zip(names()).map(|(f, name)| f.as_ref().clone().with_name(name)).collect::<Vec<_>>();
     let schema: SchemaRef = Arc::new(Schema::new(fields));
-    let named = schema.clone();
-    let stream = rows.stream.map(move |batch| Ok(crate::provider::with_schema(&named, &batch?)?));
-    let stream = datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema.clone(), stream);
-    outcome.rows = Some(Rows { schema, stream: Box::pin(stream) });
+    outcome.rows = Some(rows.over(|stream| {
+        let named = schema.clone();
+        let stream = stream.map(move |batch| Ok(crate::provider::with_schema(&named, &batch?)?));
+        Box::pin(RecordBatchStreamAdapter::new(schema, stream))
+    }));
     outcome
 }
 

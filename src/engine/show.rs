@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use headwater_catalog::Object;
 use headwater_runtime::{SourceStatus, Status};
-use headwater_types::{Error, Micros, ObjectId, Result};
+use headwater_types::{END_OF_TIME, Error, Micros, ObjectId, Result};
 
 use crate::{Outcome, Session};
 
@@ -18,6 +18,7 @@ impl Session {
         let below = self.sources_below(view.id);
         let closed = status.views.iter().find(|v| v.id == view.id).and_then(|v| v.watermark);
         match closed {
+            Some(at) if at >= END_OF_TIME => lines.push(format!("{}: all windows are closed: what it reads has ended", view.name)),
             Some(at) => lines.push(format!("{}: windows that end at or before {} are closed", view.name, instant(at))),
             None => lines.push(format!("{}: no window is closed yet", view.name)),
         }
@@ -50,6 +51,7 @@ impl Session {
         let name = self.shared.catalog().get(source.id).map_or_else(String::new, |o| o.name.clone());
         let delay = self.shared.catalog().get(source.id).and_then(|o| o.watermark().map(|w| w.delay_us)).unwrap_or(0);
         let mut lines = vec![match source.watermark {
+            Some(at) if at >= END_OF_TIME => format!("  source {name}: read to its end ({})", source.state),
             Some(at) => format!("  source {name}: watermark {} ({}, epoch time {})", instant(at), source.state, instant(status.now)),
             None => format!("  source {name}: no watermark yet ({})", source.state),
         }];

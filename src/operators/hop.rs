@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch, UInt32Array};
-use arrow::compute::is_not_null;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use headwater_types::{ChangeBatch, Error, Micros, Result, Watermarks};
 
 use crate::window::{Edge, Windows};
 use crate::{Finished, Operator, OperatorSpec, Output, StatePlace, Step};
 
+type Times = PrimitiveArray<TimestampMicrosecondType>;
+
 /// Window assignment for any windows, tumbling ones included. Output: the input's columns, then `window_start` and `window_end` of the time column's
-/// type, not NULL. A row without a time belongs to no window and is logged as failed.
+/// type, NULL for a row without a time.
 #[derive(Debug, Clone)]
 pub struct Hop {
     time: usize,
@@ -29,7 +30,7 @@ impl Hop {
         if !matches!(field.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
             return Err(Error::invalid(format!("column \"{}\" is no timestamp: windows are over TIMESTAMP or TIMESTAMPTZ", field.name())));
         }
-        let edge = |name: &str| Arc::new(Field::new(name, field.data_type().clone(), false));
+        let edge = |name: &str| Arc::new(Field::new(name, field.data_type().clone(), field.is_nullable()));
         let fields: Vec<_> = input.fields().iter().cloned().chain([edge("window_start"), edge("window_end")]).collect();
         Ok(Self { time, windows, schema: Arc::new(Schema::new_with_metadata(fields, input.metadata().clone())) })
     }
@@ -66,11 +67,18 @@ impl Hop {
         mapped
     }
 
-    /// Per window of each row: the row, the window's start, its end. Rows whose windows are out of range are named in `lost`.
-    fn assign(&self, times: &[Micros], lost: &mut Vec<u32>) -> (Vec<u32>, Vec<Micros>, Vec<Micros>) {
+    /// Per window of each row: the row, the window's start, its end, which mean nothing where there is no time. Rows whose windows are out of range
+    /// are named in `lost`.
+    fn assign(&self, times: &Times, lost: &mut Vec<u32>) -> (Vec<u32>, Vec<Micros>, Vec<Micros>) {
         let most = times.len() * usize::try_from(self.windows.windows_per_row_max()).unwrap_or(1).min(64);
         let (mut rows, mut starts, mut ends) = (Vec::with_capacity(most), Vec::with_capacity(most), Vec::with_capacity(most));
-        for (row, &at) in (0u32..).zip(times) {
+        for (row, at) in (0u32..).zip(times) {
+            let Some(at) = at else {
+                rows.push(row);
+                starts.push(0);
+                ends.push(0);
+                continue;
+            };
             let before = rows.len();
             let is_complete = self.windows.each(at, |start, end| {
                 rows.push(row);
@@ -104,24 +112,17 @@ impl OperatorSpec for Hop {
 
 impl Operator for Hop {
     fn push(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
-        let mut batch = batch;
-        if batch.rows().column(self.time).null_count() > 0 {
-            let present = is_not_null(batch.rows().column(self.time))?;
-            out.failed.push((batch.filter(&arrow::compute::not(&present)?)?, "the time of the window is NULL".into()));
-            batch = batch.filter(&present)?;
-        }
         let zone = batch.rows().column(self.time).data_type().clone();
         let times = batch.rows().column(self.time).as_primitive::<TimestampMicrosecondType>().clone();
         let mut lost = Vec::new();
-        let (rows, starts, ends) = self.assign(times.values(), &mut lost);
+        let (rows, starts, ends) = self.assign(&times, &mut lost);
         if !lost.is_empty() {
             out.failed.push((batch.take(&UInt32Array::from(lost))?, "the window is out of the range of timestamps".into()));
         }
         let is_identity = rows.len() == batch.len() && self.windows.is_tumbling();
         let taken = if is_identity { batch } else { batch.take(&UInt32Array::from(rows))? };
-        let edge = |values: Vec<Micros>| -> ArrayRef {
-            Arc::new(PrimitiveArray::<TimestampMicrosecondType>::from(values).with_data_type(zone.clone()))
-        };
+        let nulls = taken.rows().column(self.time).nulls().cloned();
+        let edge = |values: Vec<Micros>| -> ArrayRef { Arc::new(Times::new(values.into(), nulls.clone()).with_data_type(zone.clone())) };
         let columns = taken.rows().columns().iter().cloned().chain([edge(starts), edge(ends)]).collect();
         let assigned = taken.with_rows(RecordBatch::try_new(self.schema.clone(), columns)?)?;
         out.push(assigned);
@@ -170,10 +171,11 @@ mod tests {
         let (zero, five, ten, fifteen, minus) =
             ("1970-01-01T00:00:00Z", "1970-01-01T00:00:05Z", "1970-01-01T00:00:10Z", "1970-01-01T00:00:15Z", "1969-12-31T23:59:55Z");
         let mut expected = rows_of(&[[at, "0", five, fifteen], [at, "0", zero, ten]]);
+        expected.extend(rows_of(&[["NULL", "2", "NULL", "NULL"]]));
         expected.extend(rows_of(&[[before, "1", zero, ten], [before, "1", minus, five]]).into_keys().map(|row| (row, -1)));
         assert_eq!(bench.view, expected);
         let reasons: Vec<String> = bench.failed.keys().map(|row| format!("{}: {}", row[1], row[2])).collect();
-        assert_eq!(reasons, ["3: the window is out of the range of timestamps", "2: the time of the window is NULL"]);
+        assert_eq!(reasons, ["3: the window is out of the range of timestamps"]);
     }
 
     #[test]

@@ -35,16 +35,10 @@ impl Interrupt {
     }
 }
 
-/// All connections of a server, by the number that the client was given.
+/// All connections of a server, by the number of the session, which the client was given.
 #[derive(Clone, Default)]
 pub struct Connections {
-    inside: Arc<Mutex<Numbered>>,
-}
-
-#[derive(Default)]
-struct Numbered {
-    last: i32,
-    connections: HashMap<i32, ([u8; 4], Interrupt)>,
+    inside: Arc<Mutex<HashMap<i32, ([u8; 4], Interrupt)>>>,
 }
 
 /// A connection's entry; it goes when this is dropped.
@@ -57,22 +51,19 @@ pub struct Registered {
 }
 
 impl Connections {
-    /// Adds a connection under a number and a secret of its own.
+    /// Adds the connection whose session is `number`, with a secret of its own.
     #[must_use]
-    pub fn register(&self, interrupt: Interrupt) -> Registered {
+    pub fn register(&self, number: i32, interrupt: Interrupt) -> Registered {
         let random = uuid::Uuid::new_v4().into_bytes();
         // Bytes 0 to 3 of a random UUID are all random.
         let secret = [random[0], random[1], random[2], random[3]];
-        let mut inside = self.inside.lock();
-        inside.last = inside.last.wrapping_add(1).max(1);
-        let number = inside.last;
-        inside.connections.insert(number, (secret, interrupt));
+        self.inside.lock().insert(number, (secret, interrupt));
         Registered { connections: self.clone(), number, secret }
     }
 
     /// Cancels what connection `number` does, if `secret` is its own.
     pub fn cancel(&self, number: i32, secret: &[u8]) {
-        let interrupt = match self.inside.lock().connections.get(&number) {
+        let interrupt = match self.inside.lock().get(&number) {
             Some((own, interrupt)) if own.as_slice() == secret => Some(interrupt.clone()),
             _ => None,
         };
@@ -84,6 +75,6 @@ impl Connections {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.connections.inside.lock().connections.remove(&self.number);
+        self.connections.inside.lock().remove(&self.number);
     }
 }

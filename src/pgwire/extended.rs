@@ -141,6 +141,7 @@ impl Connection {
                 if !sending.send(&mut self.wire, &self.interrupt, rows_max).await? {
                     return self.wire.put(&PortalSuspended::new());
                 }
+                self.wire.put_notices(&sending.notices())?;
                 let tag = complete_tag(tag, Some(sending.sent() - before));
                 let again = complete_tag(tag.split(' ').next().unwrap_or_default(), Some(0));
                 portal.progress = Progress::Done(again);
@@ -154,16 +155,14 @@ impl Connection {
     /// Notices and copy data go out at once; rows wait to be asked for.
     async fn begin(&mut self, outcome: Outcome, formats: &[i16]) -> Step<Progress> {
         let Outcome { tag, notices, rows, copy } = outcome;
-        for notice in &notices {
-            self.wire.put_notice(notice)?;
-        }
+        self.wire.put_notices(&notices)?;
         match (rows, copy) {
             (Some(rows), CopyKind::Out) => {
                 let sent = self.copy_out(rows).await?;
                 Ok(Progress::Done(complete_tag(&tag, Some(sent))))
             }
             (Some(rows), _) => Ok(Progress::Sending(Box::new(Sending::new(rows, formats)?), tag)),
-            (None, CopyKind::In) => Err(Error::unsupported("COPY … FROM STDIN").into()),
+            (None, CopyKind::In(copy)) => Ok(Progress::Done(self.copy_in(*copy).await?)),
             (None, _) => {
                 // What SQL's own DEALLOCATE ALL and DISCARD ALL forget, the protocol's statements among it.
                 if tag == "DISCARD ALL" || tag == "DEALLOCATE ALL" {

@@ -4,7 +4,9 @@
 mod calendar;
 mod cancel;
 mod connection;
+mod copy_in;
 mod copy_out;
+mod copy_text;
 mod decode;
 mod encode;
 mod extended;

@@ -6,7 +6,7 @@ use crate::copy_out::CopyEncoder;
 use crate::encode::{EncodedRows, RowEncoder, describe_columns};
 use crate::wire::{Step, Stop, Wire};
 use futures::StreamExt;
-use headwater::{CopyKind, Error, Outcome, Rows};
+use headwater::{CopyKind, Error, Notice, Outcome, Rows};
 use pgwire::messages::response::CommandComplete;
 
 /// Rows are written to the socket's buffer so many at a time, so that it is sent between them.
@@ -66,6 +66,11 @@ impl Sending {
         Ok(!self.is_finished)
     }
 
+    /// What there is to say once all rows are sent.
+    pub fn notices(&self) -> Vec<Notice> {
+        self.rows.notices()
+    }
+
     /// How many rows were sent so far.
     pub fn sent(&self) -> u64 {
         self.sent
@@ -97,19 +102,21 @@ pub fn complete_tag(tag: &str, rows: Option<u64>) -> String {
 impl Connection {
     /// The answer to a statement of the simple protocol: columns and all rows, or copy data, then the tag.
     pub async fn answer(&mut self, outcome: Outcome) -> Step {
-        let Outcome { tag, notices, rows, copy } = outcome;
-        for notice in &notices {
-            self.wire.put_notice(notice)?;
-        }
+        let Outcome { mut tag, notices, rows, copy } = outcome;
+        self.wire.put_notices(&notices)?;
         let sent = match (rows, copy) {
             (Some(rows), CopyKind::Out) => Some(self.copy_out(rows).await?),
             (Some(rows), _) => {
                 let mut sending = Sending::new(rows, &[])?;
                 sending.describe(&mut self.wire)?;
                 sending.send(&mut self.wire, &self.interrupt, usize::MAX).await?;
+                self.wire.put_notices(&sending.notices())?;
                 Some(sending.sent())
             }
-            (None, CopyKind::In) => return Err(Error::unsupported("COPY … FROM STDIN").into()),
+            (None, CopyKind::In(copy)) => {
+                tag = self.copy_in(*copy).await?;
+                None
+            }
             (None, _) => None,
         };
         self.wire.put(&CommandComplete::new(complete_tag(&tag, sent)))
@@ -128,6 +135,7 @@ impl Connection {
             self.wire.flush().await?;
         }
         self.wire.put(&pgwire::messages::copy::CopyDone::new())?;
+        self.wire.put_notices(&rows.notices())?;
         Ok(sent)
     }
 }

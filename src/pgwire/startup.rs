@@ -48,9 +48,12 @@ pub async fn begin(wire: &mut Wire, database: &Database, connections: &Connectio
     if asked != DATABASE && asked != user {
         return Err(fatal(format!("database \"{asked}\" does not exist"), "3D000"));
     }
-    let session = database.session_for(user, DATABASE);
+    let mut session = database.session_for(user, DATABASE);
+    if let Some(client) = wire.peer() {
+        session.set_client(client);
+    }
     let interrupt = Interrupt::new(session.cancel_handle());
-    let registered = connections.register(interrupt.clone());
+    let registered = connections.register(session.pid(), interrupt.clone());
     let mut begun = Begun { session, interrupt, registered };
     negotiate(wire, &startup)?;
     set_parameters(&mut begun.session, &startup).await?;

@@ -53,6 +53,12 @@ impl Wire {
         Self { reader, writer, input: BytesMut::with_capacity(8 * 1024), output: BytesMut::with_capacity(8 * 1024), context }
     }
 
+    /// The client's address and port, while it is there.
+    #[must_use]
+    pub fn peer(&self) -> Option<String> {
+        self.reader.peer_addr().ok().map(|address| address.to_string())
+    }
+
     /// What the next message may be: a request for encryption, a start, or anything that comes after the start.
     pub fn expect(&mut self, encryption: bool, startup: bool) {
         self.context.awaiting_frontend_ssl = encryption;
@@ -137,11 +143,15 @@ impl Wire {
         self.put(&ErrorResponse::new(fields))
     }
 
-    /// A `NoticeResponse`.
+    /// A `NoticeResponse` each.
     ///
     /// # Errors
     /// As [`Wire::put`].
-    pub fn put_notice(&mut self, notice: &Notice) -> Step {
+    pub fn put_notices(&mut self, notices: &[Notice]) -> Step {
+        notices.iter().try_for_each(|notice| self.put_notice(notice))
+    }
+
+    fn put_notice(&mut self, notice: &Notice) -> Step {
         let sqlstate = if notice.severity == "WARNING" { "01000" } else { "00000" };
         let fields = vec![
             (b'S', notice.severity.to_owned()),

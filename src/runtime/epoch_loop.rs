@@ -21,7 +21,10 @@ use crate::sources::RunningSource;
 use crate::sync::{Syncer, Waiter};
 use crate::table::RunningTable;
 use crate::tasks::panic_message;
-use crate::{Definition, EpochChanges, Published, PublishedCell, RelationState, Setup, TableWrite, WriteDone};
+use crate::{Definition, EpochChanges, EpochStatus, Published, PublishedCell, RelationState, Setup, TableWrite, WriteDone};
+
+/// So many epochs are remembered to be shown.
+const RECENT_MAX: usize = 100;
 
 /// A view that failed, and why.
 pub(crate) struct FailedView {
@@ -50,6 +53,8 @@ pub(crate) struct EpochLoop {
     pub epoch: Epoch,
     pub now: Micros,
     pub rows: u64,
+    /// The last epochs, to be shown.
+    pub recent: VecDeque<EpochStatus>,
     pub sources: BTreeMap<ObjectId, RunningSource>,
     pub feeds: BTreeMap<FeedId, Feed>,
     pub tables: BTreeMap<ObjectId, RunningTable>,
@@ -114,6 +119,7 @@ impl EpochLoop {
             epoch: record.epoch,
             now: record.now,
             rows: 0,
+            recent: VecDeque::new(),
             sources: BTreeMap::new(),
             feeds: BTreeMap::new(),
             tables: BTreeMap::new(),
@@ -235,7 +241,7 @@ impl EpochLoop {
 
     /// One epoch, if there is anything to make it of; `first` is what woke the loop.
     pub(crate) fn step(&mut self, first: Wake) -> Result<()> {
-        let epoch = self.epoch.next();
+        let (epoch, began) = (self.epoch.next(), self.clock.elapsed());
         self.now = self.now.max(self.clock.now());
         let due = self.is_due();
         self.begin(epoch);
@@ -245,8 +251,16 @@ impl EpochLoop {
             self.finish(epoch);
             let writes = self.flush(epoch)?;
             self.commit(epoch, writes)?;
+            self.remember(EpochStatus { epoch, now: self.now, rows: gathered.rows as u64, duration: self.clock.elapsed() - began });
         }
         Ok(())
+    }
+
+    fn remember(&mut self, epoch: EpochStatus) {
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(epoch);
     }
 
     fn begin(&mut self, epoch: Epoch) {

@@ -18,6 +18,7 @@ mod persisted;
 mod published;
 mod reader;
 mod relations;
+mod scan;
 mod sinks;
 mod sources;
 mod status;
@@ -30,5 +31,6 @@ pub use definition::{Definition, EventTime, SinkDef, SourceDef, TableDef, ViewDe
 pub use diverted::{late_schema, source_errors_schema, view_errors_schema};
 pub use event_time::{Dated, Refused};
 pub use published::{Published, PublishedCell, RelationState};
-pub use status::{JobStatus, PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
+pub use scan::{LeftOut, SourceScan};
+pub use status::{EpochStatus, JobStatus, PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
 pub use tasks::spawn_thread;

@@ -1,5 +1,7 @@
 //! How everything stands, as plain data for the system relations and the progress line.
 
+use std::time::Duration;
+
 use headwater_connectors::Partition;
 use headwater_types::{Epoch, Micros, ObjectId};
 
@@ -23,6 +25,8 @@ pub struct Status {
     pub checkpoint: Option<Epoch>,
     /// Why all sources pause, if they do.
     pub paused: Option<String>,
+    /// The last epochs of this process, oldest first.
+    pub epochs: Vec<EpochStatus>,
     /// Sources that are read.
     pub sources: Vec<SourceStatus>,
     /// Materialized views.
@@ -31,6 +35,19 @@ pub struct Status {
     pub sinks: Vec<SinkStatus>,
     /// Views that are catching up.
     pub jobs: Vec<JobStatus>,
+}
+
+/// One committed epoch.
+#[derive(Debug, Clone)]
+pub struct EpochStatus {
+    /// Its number.
+    pub epoch: Epoch,
+    /// Its time, which is `now()` in views.
+    pub now: Micros,
+    /// Rows that came in from sources and by INSERT.
+    pub rows: u64,
+    /// From its first row to its commit.
+    pub duration: Duration,
 }
 
 /// One pass over a source.
@@ -142,6 +159,7 @@ impl EpochLoop {
             state_bytes: self.views.values().map(RunningView::state_bytes).sum(),
             checkpoint: Some(*self.checkpointed.borrow()).filter(|e| e.0 > 0),
             paused: self.disk.full(),
+            epochs: self.recent.iter().cloned().collect(),
             sources: self.feeds.values().map(|f| self.source_status(f)).collect(),
             views: self.views.values().map(|v| self.view_status(v)).chain(self.failed.iter().map(failed_status)).collect(),
             jobs: self.jobs(),

@@ -190,8 +190,10 @@ pub struct Cursor {
 pub struct CopyFrom {
     /// Where to.
     pub table: Arc<Object>,
-    /// Indices of the columns that come, in order; the others are NULL.
+    /// Indices of the columns that come, in order.
     pub columns: Vec<usize>,
+    /// Rows of the table, the other columns at their defaults, from the one relation that it scans, which has the columns that come. None if all do.
+    pub fill: Option<LogicalPlan>,
     /// How.
     pub format: CopyFormat,
 }

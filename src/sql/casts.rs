@@ -91,6 +91,9 @@ fn conversion(from: &DataType, to: &DataType) -> Option<Conversion> {
         DataType::Utf8 if *from == DataType::FixedSizeBinary(16) => Some(Conversion::Text),
         DataType::Binary if is_text(from) => Some(Conversion::Bytes),
         DataType::FixedSizeBinary(16) if is_text(from) => Some(Conversion::Uuid),
+        DataType::Date32 | DataType::Time64(TimeUnit::Microsecond) | DataType::Timestamp(TimeUnit::Microsecond, _) if is_text(from) => {
+            Some(Conversion::Time(to.clone()))
+        }
         DataType::Int16 | DataType::Int32 | DataType::Int64 if has_fraction => Some(Conversion::Integer(to.clone())),
         _ => None,
     }

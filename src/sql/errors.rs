@@ -220,6 +220,8 @@ fn from_message(message: &str) -> Error {
         "parse interval",
         "invalid interval",
         "parsing interval",
+        "syntax for type date",
+        "syntax for type time",
     ]) {
         "22007"
     } else if has(&[

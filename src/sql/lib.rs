@@ -11,6 +11,8 @@ mod errors;
 mod expected;
 mod functions;
 mod literals;
+pub mod moment;
+mod other_meanings;
 mod parser;
 mod planner;
 mod query;

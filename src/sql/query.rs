@@ -12,6 +12,7 @@ use headwater_types::Result;
 use crate::context::Context;
 use crate::errors::in_text;
 use crate::literals;
+use crate::other_meanings;
 use crate::planner::Planner;
 
 /// The plan of `query`, not yet analyzed.
@@ -29,6 +30,7 @@ pub(crate) fn plan_reading(context: &Context<'_>, query: &Query) -> Result<Logic
 }
 
 fn plan_statement(context: &Context<'_>, mut statement: Sql) -> Result<LogicalPlan> {
+    other_meanings::refuse(&statement, &context.text)?;
     literals::rewrite(&mut statement, context.settings);
     let mut planning = planner_context(context);
     let sql = SqlToRel::new_with_options(context, Planner::parser_options());

@@ -38,6 +38,14 @@ impl Sorted {
         }
     }
 
+    /// Encoded bytes of the blocks; those in memory where it is in memory only.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        match self {
+            Sorted::Run(run) => run.entry().bytes,
+            Sorted::Fresh(block) => block.bytes() as u64,
+        }
+    }
+
     pub(crate) fn is_filtered(&self) -> bool {
         matches!(self, Sorted::Run(run) if run.entry().filter)
     }

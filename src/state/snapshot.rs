@@ -66,6 +66,18 @@ impl Snapshot {
         }
     }
 
+    /// Stored bytes: the encoded blocks, and what is in memory only so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match &self.parts {
+            Parts::Sorted(stack) => stack.parts.iter().map(Sorted::stored_bytes).sum(),
+            Parts::Logged(logged) => {
+                let fresh: usize = logged.fresh.iter().map(RecordBatch::get_array_memory_size).sum();
+                logged.runs.iter().map(|run| run.entry().bytes).sum::<u64>() + fresh as u64
+            }
+        }
+    }
+
     /// The net rows, a row of weight n appearing n times, in batches of at most 8,192 rows with the columns of `projection`, block by block.
     /// Sorted relations give them in their order, append-only ones in the order of arrival.
     ///

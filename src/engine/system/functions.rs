@@ -1,4 +1,4 @@
-//! The functions of `pg_catalog` that clients call on system relations. They look at the catalog as it is when they run, a value at a time.
+//! The functions of `pg_catalog` that clients call on system relations. They look at what there is when they run, a value at a time.
 
 use super::objects::{self, FIRST_CONSTRAINT_OID, FIRST_USER_OID, SCHEMAS, listed, oid_of, quote_ident};
 use super::pg_class::system_oid;
@@ -10,15 +10,35 @@ use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility};
 use headwater_catalog::{Catalog, Object};
+use headwater_runtime::Published;
+use headwater_state::{Snapshot, TableId};
 use headwater_types::{Error, ObjectId};
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
-/// Gives the catalog as it is now.
-pub type CatalogOf = Arc<dyn Fn() -> Arc<Catalog> + Send + Sync>;
+/// What the functions look at.
+#[derive(Clone)]
+pub struct Seen {
+    /// What exists now.
+    pub catalog: Arc<Catalog>,
+    /// What is kept of it.
+    pub cut: Arc<Published>,
+}
 
-type Evaluate = fn(&Catalog, &[ScalarValue]) -> Result<ScalarValue>;
+impl Deref for Seen {
+    type Target = Catalog;
+
+    fn deref(&self) -> &Catalog {
+        &self.catalog
+    }
+}
+
+/// Gives what there is now.
+pub type SeenNow = Arc<dyn Fn() -> Seen + Send + Sync>;
+
+type Evaluate = fn(&Seen, &[ScalarValue]) -> Result<ScalarValue>;
 
 /// A function of `pg_catalog`, by its bare name.
 struct SystemFunction {
@@ -26,19 +46,20 @@ struct SystemFunction {
     signature: Signature,
     returns: DataType,
     evaluate: Evaluate,
-    catalog: CatalogOf,
+    seen: SeenNow,
 }
 
-/// All functions, over the catalog that `catalog` gives.
+/// All functions, over what `seen` gives.
 #[must_use]
-pub fn functions(catalog: &CatalogOf) -> Vec<Arc<ScalarUDF>> {
+pub fn functions(seen: &SeenNow) -> Vec<Arc<ScalarUDF>> {
     let signature = Signature::one_of(vec![TypeSignature::Nullary, TypeSignature::VariadicAny], Volatility::Stable);
     let make = |(name, returns, evaluate): (&'static str, DataType, Evaluate)| {
-        let function = SystemFunction { name, signature: signature.clone(), returns, evaluate, catalog: Arc::clone(catalog) };
+        let function = SystemFunction { name, signature: signature.clone(), returns, evaluate, seen: Arc::clone(seen) };
         Arc::new(ScalarUDF::new_from_impl(function))
     };
     let mut list = names();
     list.extend(definitions());
+    list.extend(sizes());
     list.extend(constants());
     list.into_iter().map(make).collect()
 }
@@ -111,6 +132,29 @@ fn definitions() -> Vec<(&'static str, DataType, Evaluate)> {
     ]
 }
 
+/// Stored bytes of what is kept; NULL for what is not.
+fn sizes() -> Vec<(&'static str, DataType, Evaluate)> {
+    const ROWS: Evaluate = |s, a| Ok(ScalarValue::Int64(relation_of(s, a.first()).and_then(|o| bytes(s, o, &[TableId::ROWS]))));
+    const ALL: Evaluate = |s, a| {
+        let all = |o| bytes(s, o, &[TableId::ROWS, TableId::LATE, TableId::ERRORS]);
+        Ok(ScalarValue::Int64(relation_of(s, a.first()).and_then(all)))
+    };
+    vec![
+        ("pg_relation_size", DataType::Int64, ROWS),
+        ("pg_table_size", DataType::Int64, ALL),
+        ("pg_total_relation_size", DataType::Int64, ALL),
+        // A key is the order in which the rows are kept: it takes nothing beside them.
+        ("pg_indexes_size", DataType::Int64, |s, a| Ok(ScalarValue::Int64(relation_of(s, a.first()).map(|_| 0)))),
+    ]
+}
+
+/// The bytes of those of the tables of `object` that are kept, if any is.
+fn bytes(seen: &Seen, object: &Arc<Object>, tables: &[u16]) -> Option<i64> {
+    let kept = tables.iter().filter_map(|table| seen.cut.relation(object.id, *table).ok());
+    let bytes: u64 = kept.map(Snapshot::bytes).reduce(|a, b| a + b)?;
+    i64::try_from(bytes).ok()
+}
+
 /// What is the same whatever there is: we have no such things, or everybody may do everything.
 fn constants() -> Vec<(&'static str, DataType, Evaluate)> {
     const NO_TEXT: Evaluate = |_, _| Ok(ScalarValue::Utf8(None));
@@ -143,8 +187,7 @@ fn constants() -> Vec<(&'static str, DataType, Evaluate)> {
         "shobj_description",
         "pg_get_function_sqlbody",
     ];
-    let no_size =
-        ["pg_relation_size", "pg_table_size", "pg_total_relation_size", "pg_indexes_size", "pg_database_size", "pg_tablespace_size"];
+    let no_size = ["pg_database_size", "pg_tablespace_size"];
     let yes = [
         "has_table_privilege",
         "has_database_privilege",
@@ -178,7 +221,7 @@ fn constants() -> Vec<(&'static str, DataType, Evaluate)> {
     list
 }
 
-fn regclass_oid(catalog: &Catalog, arguments: &[ScalarValue]) -> Result<ScalarValue> {
+fn regclass_oid(catalog: &Seen, arguments: &[ScalarValue]) -> Result<ScalarValue> {
     let Some(name) = string(arguments.first()) else { return Ok(ScalarValue::UInt32(None)) };
     match relation_oid(catalog, &name) {
         Some(oid) => Ok(ScalarValue::UInt32(Some(oid))),
@@ -186,7 +229,7 @@ fn regclass_oid(catalog: &Catalog, arguments: &[ScalarValue]) -> Result<ScalarVa
     }
 }
 
-fn regtype_oid(_: &Catalog, arguments: &[ScalarValue]) -> Result<ScalarValue> {
+fn regtype_oid(_: &Seen, arguments: &[ScalarValue]) -> Result<ScalarValue> {
     let Some(name) = string(arguments.first()) else { return Ok(ScalarValue::UInt32(None)) };
     match type_oid(&name) {
         Some(oid) => Ok(ScalarValue::UInt32(Some(oid))),
@@ -357,17 +400,17 @@ impl ScalarUDFImpl for SystemFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let catalog = (self.catalog)();
+        let seen = (self.seen)();
         if args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_))) {
             let values: Vec<ScalarValue> =
                 args.args.into_iter().filter_map(|a| if let ColumnarValue::Scalar(v) = a { Some(v) } else { None }).collect();
-            return Ok(ColumnarValue::Scalar((self.evaluate)(&catalog, &values)?));
+            return Ok(ColumnarValue::Scalar((self.evaluate)(&seen, &values)?));
         }
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
         let mut results = Vec::with_capacity(args.number_rows);
         for row in 0..args.number_rows {
             let values = arrays.iter().map(|a| ScalarValue::try_from_array(a, row)).collect::<Result<Vec<_>>>()?;
-            results.push((self.evaluate)(&catalog, &values)?);
+            results.push((self.evaluate)(&seen, &values)?);
         }
         if results.is_empty() {
             return Ok(ColumnarValue::Array(arrow::array::new_empty_array(&self.returns)));

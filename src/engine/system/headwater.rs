@@ -6,12 +6,10 @@ use headwater_types::{Epoch, Micros, ObjectId};
 /// How the database stands at one moment, as the engine reports it.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
-    /// What the epoch loop says: sources, views, sinks.
+    /// What the epoch loop says: epochs, sources, views, sinks.
     pub runtime: headwater_runtime::Status,
-    /// Checkpoints that can be restored from, oldest first.
+    /// Checkpoints that this process has taken, oldest first; as many as the engine remembers.
     pub checkpoints: Vec<CheckpointStatus>,
-    /// The last epochs, oldest first; as many as the engine remembers.
-    pub epochs: Vec<EpochStatus>,
     /// Who is connected.
     pub sessions: Vec<SessionStatus>,
 }
@@ -28,19 +26,6 @@ pub struct CheckpointStatus {
     /// Bytes uploaded for it.
     pub bytes: u64,
     /// How long taking and uploading it lasted.
-    pub duration_us: Micros,
-}
-
-/// A committed epoch.
-#[derive(Debug, Clone)]
-pub struct EpochStatus {
-    /// Its number.
-    pub epoch: Epoch,
-    /// Its time, which is `now()` in views.
-    pub time_us: Micros,
-    /// Rows that came in.
-    pub rows: u64,
-    /// From its first row to its commit.
     pub duration_us: Micros,
 }
 
@@ -79,7 +64,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("server_version", "The version of PostgreSQL whose dialect is spoken, and ours."),
     ("server_version_num", "The same as a number."),
     ("standard_conforming_strings", "Backslashes in plain literals are taken as they are: always on."),
-    ("statement_timeout", "Milliseconds after which a statement is cancelled; 0 means never."),
+    ("statement_timeout", "Milliseconds (or with a unit, as 30s) after which a statement is cancelled; 0 means never."),
     ("TimeZone", "Zone in which times with time zone are shown: always UTC."),
 ];
 
@@ -201,7 +186,11 @@ pub const EPOCHS: Relation = Relation {
     schema: "headwater",
     name: "epochs",
     columns: "epoch int8, time timestamptz, rows int8, duration_us int8",
-    rows: |facts| facts.status.epochs.iter().map(|e| row![e.epoch.0, e.time_us, e.rows, e.duration_us]).collect(),
+    rows: |facts| {
+        let epoch =
+            |e: &headwater_runtime::EpochStatus| row![e.epoch.0, e.now, e.rows, u64::try_from(e.duration.as_micros()).unwrap_or(u64::MAX)];
+        facts.status.runtime.epochs.iter().map(epoch).collect()
+    },
 };
 
 pub const SETTINGS_RELATION: Relation = Relation {

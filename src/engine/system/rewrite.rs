@@ -1,7 +1,7 @@
 //! Puts what clients ask of `pg_catalog` into words that the planner has: one small change of the parsed query for each thing it does not know.
 //!
 //! Everywhere: `pg_catalog.` goes from function, operator and type names; `::regclass` and its like become functions; `COLLATE` goes where it
-//! names the one collation we have; `current_setting` becomes the setting's value; `ARRAY(SELECT …)` becomes `array_agg`.
+//! names the one collation we have; `current_setting` and `pg_backend_pid` become their values; `ARRAY(SELECT …)` becomes `array_agg`.
 //! In subqueries that read nothing but system relations: a scalar one is aggregated with `max`, since the planner unnests no other, its
 //! conditions are put into the form that the planner unnests (see `system_subquery`), and `unnest` and `generate_series` over columns become an
 //! empty relation, since the array columns that clients look into so are always NULL here.
@@ -75,6 +75,10 @@ impl Rewriter<'_> {
                 Ok(None) => {}
                 Err(error) => return ControlFlow::Break(Box::new(error)),
             },
+            ("pg_backend_pid", FunctionArguments::List(list)) if list.args.is_empty() => {
+                let pid = Value::Number(self.settings.pid.to_string(), false);
+                *expr = Expr::Value(pid.with_empty_span());
+            }
             _ => {}
         }
         ControlFlow::Continue(())

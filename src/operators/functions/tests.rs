@@ -105,9 +105,21 @@ fn window_edges_are_functions() {
 }
 
 #[test]
-fn windows_of_nothing_and_of_odd_sizes_are_errors() {
+fn the_window_of_no_time_is_null() {
+    assert_eq!(rows("SELECT tumble_start(NULL, INTERVAL '1 day')"), strings(&[&["NULL"]]));
+    let sql = "SELECT tumble_start(a, INTERVAL '10 microseconds'), tumble_end(a, INTERVAL '10 microseconds') \
+        FROM (SELECT nullif(at, TIMESTAMP '1970-01-01T00:00:00.000009') AS a FROM t WHERE at >= '1970-01-01T00:00:00.000009') ORDER BY 1";
+    let at = |micros: &str| format!("1970-01-01T00:00:00{micros}");
+    assert_eq!(rows(sql), strings(&[&[&at(".000010"), &at(".000020")], &[&at(".000020"), &at(".000030")], &["NULL", "NULL"]]));
+    let sql = "SELECT s, hop_end(s, INTERVAL '5 microseconds', INTERVAL '10 microseconds') FROM (SELECT unnest(hop_starts(\
+        nullif(at, TIMESTAMP '1970-01-01T00:00:00.000009'), INTERVAL '5 microseconds', INTERVAL '10 microseconds')) AS s FROM t \
+        WHERE at = '1970-01-01T00:00:00.000009')";
+    assert_eq!(rows(sql), strings(&[&["NULL", "NULL"]]));
+}
+
+#[test]
+fn windows_of_odd_sizes_are_errors() {
     for (sql, text) in [
-        ("SELECT tumble_start(NULL, INTERVAL '1 day')", "NULL"),
         ("SELECT tumble_start(at, INTERVAL '0 days') FROM t", "must be positive"),
         ("SELECT tumble_start(at) FROM t", "takes (time, size [, offset])"),
         ("SELECT tumble_start(big, INTERVAL '1 day') FROM t", "takes a timestamp"),

@@ -1,4 +1,4 @@
-//! Window edges as functions: `tumble_start`, `tumble_end`, and for hopping windows `hop_starts` and `hop_end`.
+//! Window edges as functions: `tumble_start`, `tumble_end`, and for hopping windows `hop_starts` and `hop_end`. The window of no time is NULL.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use datafusion::physical_expr::expressions::Literal;
 use headwater_types::Micros;
 
 use crate::window::{Edge, Windows};
+
+type Times = PrimitiveArray<TimestampMicrosecondType>;
 
 /// All functions of this file.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
@@ -90,17 +92,14 @@ impl ScalarUDFImpl for WindowUdf {
         let windows = self.windows(&args.args[1..])?;
         let is_scalar = matches!(args.args[0], ColumnarValue::Scalar(_));
         let times = args.args[0].clone().into_array(if is_scalar { 1 } else { args.number_rows })?;
-        if times.null_count() > 0 {
-            return Err(DataFusionError::Execution("the time of the window is NULL".into()));
-        }
-        let values = times.as_primitive::<TimestampMicrosecondType>().values();
+        let times = times.as_primitive::<TimestampMicrosecondType>();
         let result: Option<ArrayRef> = match self.kind {
-            WindowFunction::Tumble(edge) => tumble(values, &windows, edge).map(|edges| typed(edges, times.data_type())),
+            WindowFunction::Tumble(edge) => tumble(times, &windows, edge).map(|edges| typed(edges, times)),
             WindowFunction::HopEnd => {
-                let ends: Option<Vec<Micros>> = values.iter().map(|&start| windows.end_of(start)).collect();
-                ends.map(|ends| typed(ends, times.data_type()))
+                let end = |start: Option<Micros>| start.map_or(Some(0), |start| windows.end_of(start));
+                times.iter().map(end).collect::<Option<Vec<Micros>>>().map(|ends| typed(ends, times))
             }
-            WindowFunction::HopStarts => hop_starts(values, &windows, times.data_type()),
+            WindowFunction::HopStarts => hop_starts(times, &windows),
         };
         let result = result.ok_or_else(|| DataFusionError::Execution("the window is out of the range of timestamps".into()))?;
         if is_scalar {
@@ -131,21 +130,22 @@ fn interval(value: &ScalarValue) -> Option<IntervalMonthDayNano> {
     if let ScalarValue::IntervalMonthDayNano(value) = value { *value } else { None }
 }
 
-fn typed(values: Vec<Micros>, data_type: &DataType) -> ArrayRef {
-    Arc::new(PrimitiveArray::<TimestampMicrosecondType>::from(values).with_data_type(data_type.clone()))
+/// Edges of the windows of `times`, NULL where the time is.
+fn typed(edges: Vec<Micros>, times: &Times) -> ArrayRef {
+    Arc::new(Times::new(edges.into(), times.nulls().cloned()).with_data_type(times.data_type().clone()))
 }
 
-/// The edge of each time's window. Neighbours mostly share a window, so the last one is tried before dividing.
-fn tumble(times: &[Micros], windows: &Windows, edge: Edge) -> Option<Vec<Micros>> {
-    let Some(&first) = times.first() else { return Some(Vec::new()) };
+/// The edge of each time's window, anything where there is no time. Neighbours mostly share a window, so the last one is tried before dividing.
+fn tumble(times: &Times, windows: &Windows, edge: Edge) -> Option<Vec<Micros>> {
+    let Some(first) = times.iter().flatten().next() else { return Some(vec![0; times.len()]) };
     let pick = |(start, end): (Micros, Micros)| if edge == Edge::Start { start } else { end };
     let (mut start, mut end) = windows.last(first)?;
-    if times.iter().fold(true, |all, &at| all & (at >= start) & (at < end)) {
+    if times.values().iter().fold(true, |all, &at| all & (at >= start) & (at < end)) {
         return Some(vec![pick((start, end)); times.len()]);
     }
     let mut edges = Vec::with_capacity(times.len());
-    for &at in times {
-        if at < start || at >= end {
+    for (row, &at) in times.values().iter().enumerate() {
+        if (at < start || at >= end) && times.is_valid(row) {
             (start, end) = windows.last(at)?;
         }
         edges.push(pick((start, end)));
@@ -153,11 +153,18 @@ fn tumble(times: &[Micros], windows: &Windows, edge: Edge) -> Option<Vec<Micros>
     Some(edges)
 }
 
-fn hop_starts(times: &[Micros], windows: &Windows, data_type: &DataType) -> Option<ArrayRef> {
-    let values = TimestampMicrosecondBuilder::new().with_data_type(data_type.clone());
-    let mut lists = ListBuilder::new(values).with_field(Field::new_list_field(data_type.clone(), true));
-    for &at in times {
-        let is_complete = windows.each(at, |start, _| lists.values().append_value(start));
+/// The starts of each time's windows; the one NULL where the time is, so that the row is not lost when the list is taken apart.
+fn hop_starts(times: &Times, windows: &Windows) -> Option<ArrayRef> {
+    let values = TimestampMicrosecondBuilder::new().with_data_type(times.data_type().clone());
+    let mut lists = ListBuilder::new(values).with_field(Field::new_list_field(times.data_type().clone(), true));
+    for at in times {
+        let is_complete = match at {
+            Some(at) => windows.each(at, |start, _| lists.values().append_value(start)),
+            None => {
+                lists.values().append_null();
+                true
+            }
+        };
         if !is_complete {
             return None;
         }

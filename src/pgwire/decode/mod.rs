@@ -4,7 +4,6 @@ mod array_literal;
 mod binary;
 mod interval;
 mod text;
-mod timestamp;
 
 pub use binary::read_binary;
 pub use text::read_text_column;

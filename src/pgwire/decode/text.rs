@@ -2,7 +2,6 @@
 
 use super::array_literal::split_items;
 use super::interval::read_interval;
-use super::timestamp::{Moment, read_moment, read_time};
 use crate::encode::read_numeric_text;
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, ListArray, PrimitiveArray, StringArray,
@@ -12,6 +11,7 @@ use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Field, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
     IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt32Type,
 };
+use headwater::moment::{Moment, read_moment, read_time};
 use headwater::system::{format_type, wire_type};
 use headwater_types::{Error, Result};
 use std::sync::Arc;

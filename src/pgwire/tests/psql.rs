@@ -213,3 +213,77 @@ fn copy_out_follows_a_view() {
     let said = server.psql(&["COPY (SELECT email_id, amount FROM campaign ORDER BY 1) TO STDOUT"]);
     assert_eq!(said, "1\t1.50\n2\t\\N\n3\t-0.25\n4\t1.00\n");
 }
+
+impl Server {
+    /// What psql says to `script`, given on its standard input.
+    fn script(&self, script: &str) -> String {
+        let mut command = self.command("root");
+        command.args(["-v", "ON_ERROR_STOP=0", "-v", "VERBOSITY=default", "dev"]);
+        let mut psql = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("psql is installed");
+        std::io::Write::write_all(&mut psql.stdin.take().expect("a pipe"), script.as_bytes()).expect("psql reads");
+        shown(&psql.wait_with_output().expect("psql ends"))
+    }
+}
+
+#[test]
+fn rows_are_copied_in() {
+    let server = filled();
+    let said = server.script(
+        "COPY campaign FROM STDIN;\n10\twin\\tter\t1.25\n11\t\\N\\N\t\\N\n\\.\n\
+         COPY campaign (name, email_id) FROM STDIN WITH (FORMAT csv, HEADER);\nname,id\n\"a, \"\"b\"\"\",20\n\"\",21\n\\.\n\
+         SELECT email_id, '<' || name || '>' AS name, amount FROM campaign WHERE email_id >= 10 ORDER BY 1;\n",
+    );
+    for part in ["COPY 2\nCOPY 2", "10 | <win\tter>", "11 | <NN>", "20 | <a, \"b\">", "21 | <>", "(4 rows)"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(server.psql(&["SELECT n FROM totals WHERE name = ''"]).contains("1"), "views see the rows");
+}
+
+#[test]
+fn a_copy_with_a_bad_row_writes_nothing() {
+    let server = filled();
+    for (rows, error) in [
+        ("30\tx\t1\n31\ty\n", "missing data for column \"amount\""),
+        ("30\tx\t1\n31\ty\t1\tz\n", "extra data after last expected column"),
+        ("30\tx\t1\nthirty\ty\t1\n", "COPY campaign, line 2, column email_id"),
+        ("30\tx\t1\n31\t\\N\t1\n", "violates not-null constraint"),
+        ("30\tx\t1\n1\ty\t1\n", "duplicate key value"),
+    ] {
+        let said = server.script(&format!("COPY campaign FROM STDIN;\n{rows}\\.\nSELECT count(*) FROM campaign WHERE email_id >= 30;\n"));
+        assert!(said.contains(error), "{error}: {said}");
+        assert!(said.contains("     0\n(1 row)"), "nothing is written, and the session goes on: {said}");
+    }
+    let said = server.script("BEGIN;\nCOPY campaign FROM STDIN;\n40\tx\t1\n\\.\nROLLBACK;\nSELECT count(*) FROM campaign;\n");
+    assert!(said.contains("COPY 1") && said.contains("     3\n(1 row)"), "{said}");
+    let said = server.psql(&["COPY campaign FROM STDIN BINARY"]);
+    assert!(said.contains("0A000") && said.contains("binary"), "{said}");
+}
+
+#[test]
+fn a_large_copy_comes_whole() {
+    let server = start();
+    server.psql(&["CREATE TABLE big (id BIGINT, word VARCHAR) APPEND ONLY"]);
+    let rows: String = (0..100_000).map(|n| format!("{n}\tword {n}\n")).collect();
+    let said = server.script(&format!("COPY big FROM STDIN;\n{rows}\\.\nSELECT count(*), max(id), count(DISTINCT word) FROM big;\n"));
+    assert!(said.contains("COPY 100000"), "{said}");
+    assert!(said.contains("100000 | 99999 | 100000"), "{said}");
+    let epochs = server.psql(&["SELECT rows FROM headwater.epochs WHERE rows > 0"]);
+    assert!(epochs.contains(" 100000\n(1 row)"), "one epoch: {epochs}");
+}
+
+#[test]
+fn a_session_is_seen_by_the_others() {
+    let server = start();
+    let said = server.psql(&["SELECT pid = pg_backend_pid() AS mine, usename, application_name, client_addr, state FROM pg_stat_activity"]);
+    assert!(said.contains(" t    | root    | psql             | 127.0.0.1   | active"), "{said}");
+}
+
+#[test]
+fn records_that_are_left_out_are_said() {
+    let server = start();
+    let made = "CREATE SOURCE g (id BIGINT) WITH (connector = 'datagen', datagen.rows.per.second = '0', rows.total = '100', \
+         malformed.fraction = '0.2', seed = '3')";
+    let said = server.psql(&[made, "SELECT count(*) < 100 AS fewer FROM g"]);
+    assert!(said.contains(" t\n"), "{said}");
+    assert!(said.contains("WARNING:  01000:") && said.contains("records of source \"g\" were left out"), "{said}");
+}

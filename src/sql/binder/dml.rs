@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column as PlanColumn, DFSchema, ScalarValue, TableReference};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, LogicalTableSource};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, CastKind, ConflictTarget, DataType as SqlType, Expr as SqlExpr, FromTable, Ident, Insert as SqlInsert,
@@ -225,6 +225,23 @@ fn fit(context: &Context<'_>, plan: LogicalPlan, table: &Object, columns: &[usiz
         exprs.push(expr.alias(&column.name));
     }
     LogicalPlanBuilder::from(plan).project(exprs).and_then(LogicalPlanBuilder::build).map_err(|e| in_text(e, &context.text))
+}
+
+/// Rows of `table` from a relation that has only `columns` of it; none if that is all of them.
+///
+/// # Errors
+/// 42701 for a column that is named twice.
+pub(super) fn fill(context: &Context<'_>, table: &Object, columns: &[usize]) -> Result<Option<LogicalPlan>> {
+    if let Some(twice) = columns.iter().enumerate().find(|(at, c)| columns[..*at].contains(c)) {
+        return Err(duplicate_column(&table.columns[*twice.1].name));
+    }
+    if columns.len() == table.columns.len() {
+        return Ok(None);
+    }
+    let fields: Vec<_> = columns.iter().map(|&c| table.columns[c].field().with_nullable(true)).collect();
+    let source = Arc::new(LogicalTableSource::new(Arc::new(Schema::new(fields))));
+    let scan = LogicalPlanBuilder::scan("copied", source, None).and_then(LogicalPlanBuilder::build);
+    fit(context, scan.map_err(|e| in_text(e, &context.text))?, table, columns).map(Some)
 }
 
 fn on_conflict(context: &Context<'_>, insert: &SqlInsert, table: &Object) -> Result<OnConflict> {

@@ -46,13 +46,20 @@ fn create_source(context: &Context<'_>, statement: &Statement, relation: &Create
         return Err(at(Error::unsupported("FORMAT UPSERT of a source is not supported"), def.place));
     }
     let (watermark_options, mut options): (Vec<_>, Vec<_>) = relation.with.iter().cloned().partition(|o| o.name.starts_with("watermark."));
-    let connector = take_option(&mut options, "connector").ok_or_else(|| {
-        let error = relation.name.blame(Error::invalid(format!("source \"{}\" needs WITH (connector = '…')", relation.name.text)));
-        error.with_hint("for rows that are kept here, CREATE TABLE")
-    })?;
+    let connector = take_option(&mut options, "connector")
+        .ok_or_else(|| no_connector(&relation.name, "source", &options, "for rows that are kept here, CREATE TABLE"))?;
     let watermark = watermark(context, relation, &columns, &watermark_options)?;
     let spec = SourceSpec { connector: connector.value, options: as_map(options), encode, includes, watermark };
     Ok(Bound::CreateSource(draft(&relation.name, ObjectKind::Source(spec), statement, columns, Vec::new())))
+}
+
+/// WITH names no connector; perhaps its name is mistyped.
+pub(super) fn no_connector(name: &Name, noun: &str, options: &[OptionEntry], hint: &str) -> Error {
+    let error = Error::invalid(format!("{noun} \"{}\" needs WITH (connector = '…')", name.text));
+    match options.iter().find(|o| nearest("connector", [o.name.as_str()]).is_some()) {
+        Some(near) => at(error.with_hint(format!("did you mean 'connector' where you wrote '{}'?", near.name)), near.place),
+        None => name.blame(error.with_hint(hint)),
+    }
 }
 
 fn create_table(context: &Context<'_>, statement: &Statement, relation: &CreateRelation) -> Result<Bound> {

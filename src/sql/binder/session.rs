@@ -132,7 +132,8 @@ pub(super) fn copy(context: &Context<'_>, what: &CopyWhat, options: &[OptionEntr
                 [] => (0..object.columns.len()).collect(),
                 named => named.iter().map(|name| find_column(&object.columns, name)).collect::<Result<Vec<_>>>()?,
             };
-            Ok(Bound::CopyFrom(CopyFrom { table: object, columns, format }))
+            let fill = dml::fill(context, &object, &columns)?;
+            Ok(Bound::CopyFrom(CopyFrom { table: object, columns, fill, format }))
         }
     }
 }
@@ -152,6 +153,9 @@ fn copy_format(options: &[OptionEntry]) -> Result<CopyFormat> {
     for option in options {
         match option.name.as_str() {
             "format" => {}
+            "header" if option.value.eq_ignore_ascii_case("match") => {
+                return Err(at(Error::unsupported("COPY with HEADER MATCH is not supported"), option.place));
+            }
             "header" => format.header = !["false", "off", "0"].contains(&option.value.to_lowercase().as_str()),
             "null" => format.null.clone_from(&option.value),
             "delimiter" => {

@@ -3,7 +3,7 @@
 use headwater_catalog::{Column, Named, Object, ObjectKind, Part, SinkSpec};
 use headwater_types::{Error, ObjectId, Result};
 
-use super::relation::{as_map, encode, find_column, take_option};
+use super::relation::{as_map, encode, find_column, no_connector, take_option};
 use super::session::not_followed;
 use super::view::plan_view;
 use super::{draft, taken};
@@ -29,7 +29,7 @@ pub(super) fn create(context: &Context<'_>, statement: &Statement, sink: &Create
     let (from, view) = from(context, statement, sink)?;
     let mut options = sink.with.clone();
     let connector = take_option(&mut options, "connector")
-        .ok_or_else(|| sink.name.blame(Error::invalid(format!("sink \"{}\" needs WITH (connector = '…')", sink.name.text))))?;
+        .ok_or_else(|| no_connector(&sink.name, "sink", &options, "connectors with sinks are listed in docs/sinks"))?;
     let kind = take_option(&mut options, "type");
     let primary_key = take_option(&mut options, "primary_key");
     let encode = sink.encode.as_ref().map(encode);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, FixedSizeBinaryBuilder, Float64Array};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BinaryBuilder, Date32Array, FixedSizeBinaryBuilder, Float64Array, Time64MicrosecondArray,
+    TimestampMicrosecondArray,
+};
 use datafusion::arrow::compute::cast_with_options;
 use datafusion::arrow::compute::kernels::cast::CastOptions;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Float64Type};
@@ -10,6 +13,8 @@ use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit};
 
 use super::render::render;
+use crate::moment::{Moment, read_moment, read_time};
+use crate::types::type_name;
 
 /// What is converted to what.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -22,6 +27,8 @@ pub(crate) enum Conversion {
     Uuid,
     /// A number with a fraction to this integer type, rounded: numeric half away from zero, floats half to even.
     Integer(DataType),
+    /// Text to this type of dates and times.
+    Time(DataType),
     /// Text checked to be no longer than the second argument says; blanks beyond it are cut off.
     Varchar,
 }
@@ -57,6 +64,10 @@ impl ScalarUDFImpl for Convert {
             Conversion::Integer(DataType::Int16) => "to_smallint",
             Conversion::Integer(DataType::Int32) => "to_integer",
             Conversion::Integer(_) => "to_bigint",
+            Conversion::Time(DataType::Date32) => "to_date",
+            Conversion::Time(DataType::Time64(_)) => "to_time",
+            Conversion::Time(DataType::Timestamp(_, Some(_))) => "to_timestamptz",
+            Conversion::Time(_) => "to_timestamp",
             Conversion::Varchar => "to_varchar",
         }
     }
@@ -70,7 +81,7 @@ impl ScalarUDFImpl for Convert {
             Conversion::Text | Conversion::Varchar => DataType::Utf8,
             Conversion::Bytes => DataType::Binary,
             Conversion::Uuid => DataType::FixedSizeBinary(16),
-            Conversion::Integer(to) => to.clone(),
+            Conversion::Integer(to) | Conversion::Time(to) => to.clone(),
         })
     }
 
@@ -82,6 +93,7 @@ impl ScalarUDFImpl for Convert {
             Conversion::Bytes => to_bytes(&cast(&array, &DataType::Utf8)?)?,
             Conversion::Uuid => to_uuid(&cast(&array, &DataType::Utf8)?)?,
             Conversion::Integer(to) => to_integer(&array, to)?,
+            Conversion::Time(to) => to_time(&cast(&array, &DataType::Utf8)?, to)?,
             Conversion::Varchar => to_varchar(&cast(&array, &DataType::Utf8)?, &args.args[1])?,
         };
         Ok(if is_scalar { ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?) } else { ColumnarValue::Array(result) })
@@ -101,6 +113,29 @@ fn to_text(array: &ArrayRef) -> Result<ArrayRef> {
 
 fn wrong(what: &str, text: &str) -> DataFusionError {
     DataFusionError::Execution(format!("invalid input syntax for type {what}: \"{text}\""))
+}
+
+fn to_time(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    let texts = array.as_string::<i32>();
+    let micros = |read: fn(&str) -> Option<i64>| -> Result<Vec<Option<i64>>> {
+        texts.iter().map(|text| text.map(|text| read(text).ok_or_else(|| wrong(&type_name(to), text))).transpose()).collect()
+    };
+    Ok(match to {
+        DataType::Date32 => {
+            let days = micros(|text| Some(read_moment(text)?.days))?;
+            let day = |day: Option<i64>| day.map(|d| i32::try_from(d).map_err(|_| wrong("date", &d.to_string()))).transpose();
+            Arc::new(days.into_iter().map(day).collect::<Result<Date32Array>>()?)
+        }
+        DataType::Time64(_) => Arc::new(Time64MicrosecondArray::from(micros(|text| Some(read_time(text)?.0))?)),
+        DataType::Timestamp(_, zone) => {
+            let read: fn(&str) -> Option<i64> = match zone {
+                Some(_) => |text| read_moment(text).and_then(Moment::utc_us),
+                None => |text| read_moment(text).and_then(Moment::local_us),
+            };
+            Arc::new(TimestampMicrosecondArray::from(micros(read)?).with_timezone_opt(zone.clone()))
+        }
+        other => return Err(DataFusionError::Internal(format!("{other} is no type of dates and times"))),
+    })
 }
 
 fn to_bytes(array: &ArrayRef) -> Result<ArrayRef> {

@@ -287,13 +287,24 @@ pub(super) fn copy(reader: &mut Reader) -> Result<Ast> {
         let place = reader.next_place();
         entries.push(OptionEntry { name: "format".to_owned(), value: word.to_lowercase(), place });
         reader.next();
-        if reader.take(&["HEADER"]) {
-            entries.push(OptionEntry { name: "header".to_owned(), value: "true".to_owned(), place });
+        for (word, name) in [("HEADER", "header"), ("DELIMITER", "delimiter"), ("NULL", "null"), ("HEADER", "header")] {
+            let place = reader.next_place();
+            if !reader.take(&[word]) {
+                continue;
+            }
+            let value = if name == "header" { "true".to_owned() } else { setting_after_as(reader)? };
+            entries.push(OptionEntry { name: name.to_owned(), value, place });
         }
     } else if with || !reader.is_end() {
         entries = copy_options(reader)?;
     }
     Ok(Ast::Copy(what, entries))
+}
+
+/// `DELIMITER [AS] ';'`, as before PostgreSQL 9.
+fn setting_after_as(reader: &mut Reader) -> Result<String> {
+    reader.take(&["AS"]);
+    Ok(setting(reader)?.unwrap_or_default())
 }
 
 fn copy_table(reader: &mut Reader) -> Result<CopyWhat> {

@@ -1,6 +1,7 @@
-//! Dates and times as clients write them: ISO 8601 and PostgreSQL's own output.
+//! Dates and times as people and clients write them: ISO 8601 and PostgreSQL's own output.
 
-use crate::calendar::{DAY_US, days_of_civil};
+/// Microseconds of a day.
+const DAY_US: i64 = 86_400_000_000;
 
 /// A date with its time of day and, where one was written, its distance from UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +119,14 @@ fn number(digits: &str, digits_max: usize) -> Option<i64> {
     digits.parse().ok()
 }
 
+/// Days from 1970-01-01 to a day of the proleptic Gregorian calendar (the algorithm of Howard Hinnant's `days_from_civil`).
+fn days_of_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
 fn days_of_month(year: i64, month: i64) -> i64 {
     let is_leap = year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0);
     match month {
@@ -141,11 +150,13 @@ mod tests {
         assert_eq!(utc("1970-01-01"), Some(0));
         assert_eq!(utc("1970-01-01 00:00:01.5"), Some(1_500_000));
         assert_eq!(utc("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(utc("1970-01-01 10:30"), Some(37_800_000_000));
         assert_eq!(utc("1970-01-01 02:00:00+02"), Some(0));
         assert_eq!(utc("1970-01-01 00:00:00-0530"), Some(19_800_000_000));
         assert_eq!(utc("1970-01-01 00:00:00.1234567"), Some(123_457));
         assert_eq!(utc("2024-02-29 24:00:00"), utc("2024-03-01"));
         assert_eq!(read_moment("0001-03-15 BC").map(|m| m.days), Some(days_of_civil(0, 3, 15)));
+        assert_eq!(days_of_civil(2000, 3, 1), 11_017);
     }
 
     #[test]
