@@ -44,7 +44,8 @@ fn source(rng: &mut SmallRng, relations: &[Relation], depth: usize, alias: &str)
 }
 
 fn windowed(rng: &mut SmallRng, relation: &Relation, time: &str, alias: &str) -> Query {
-    let name = if rng.random_bool(0.5) { relation.name.clone() } else { format!("(SELECT * FROM {} WHERE {time} IS NOT NULL)", relation.name) };
+    let name =
+        if rng.random_bool(0.5) { relation.name.clone() } else { format!("(SELECT * FROM {} WHERE {time} IS NOT NULL)", relation.name) };
     let call = match rng.random_range(0..5) {
         0 => format!("TUMBLE({name}, {time}, INTERVAL '1 hour')"),
         1 => format!("TUMBLE({name}, {time}, INTERVAL '7 minutes', INTERVAL '2 minutes')"),

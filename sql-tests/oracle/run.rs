@@ -164,7 +164,8 @@ impl Run {
         for view in &self.views {
             let name = &view.relation.name;
             let rows = session.query(&format!("SELECT * FROM {name}")).await.map_err(|e| format!("view {name}: {e}"))?;
-            let batch = session.query(&view.query.sql).await.map_err(|e| format!("no batch of {name}: {e}\n  its query: {}", view.query.sql))?;
+            let batch =
+                session.query(&view.query.sql).await.map_err(|e| format!("no batch of {name}: {e}\n  its query: {}", view.query.sql))?;
             same_rows(name, &view.query.columns, &rows, &batch).map_err(|e| format!("{e}\n  its query: {}", view.query.sql))?;
             self.tally.comparisons += 1;
         }

@@ -139,7 +139,11 @@ impl CopyText {
         if self.lines.is_quoted && !self.is_ended {
             return Err(self.blame(malformed("unterminated CSV quoted field"), None));
         }
-        if self.lines.bytes.is_empty() { Ok(()) } else { self.feed(b"\n") }
+        if !self.lines.bytes.is_empty() {
+            self.feed(b"\n")?;
+        }
+        // A backslash at the very end protects the line end that is not there.
+        if self.lines.bytes.is_empty() { Ok(()) } else { Err(self.blame(malformed("unexpected end of the data"), None)) }
     }
 
     /// Rows that wait to be taken; a batch's worth also where they are few but large.
@@ -192,10 +196,8 @@ impl CopyText {
             };
             self.scratch.clear();
             let is_plain;
-            (rest, is_plain) = match self.is_csv {
-                true => csv_field(text, self.delimiter, &mut self.scratch),
-                false => text_field(text, self.delimiter, &mut self.scratch),
-            };
+            let read = if self.is_csv { csv_field } else { text_field };
+            (rest, is_plain) = read(text, self.delimiter, &mut self.scratch);
             // NULL is compared as it was written; in CSV quotes say that it is no NULL.
             let raw = &text[..text.len() - rest.map_or(0, |r| r.len() + 1)];
             let is_null = if self.is_csv { is_plain && self.scratch == self.null } else { raw == self.null };
