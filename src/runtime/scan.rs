@@ -9,7 +9,7 @@ use headwater_types::{Clock, Error, Micros, Result};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::{Runtime, SourceDef, event_time, persisted, spawn_thread};
+use crate::{Runtime, SourceDef, persisted, spawn_thread};
 
 /// Batches that wait for the query, at most 8,192 rows each.
 const BATCHES_MAX: usize = 4;
@@ -106,9 +106,9 @@ impl Reading {
     /// The rows with a usable event time.
     fn dated(&self, rows: RecordBatch) -> Result<RecordBatch> {
         let Some(event_time) = &self.source.event_time else { return Ok(rows) };
-        let dated = event_time::date(event_time, rows, self.now)?;
-        for (rows, reason) in &dated.rejected {
-            self.leave_out(rows.num_rows() as u64, reason);
+        let dated = event_time.date(rows, self.now)?;
+        for refused in &dated.refused {
+            self.leave_out(refused.rows.num_rows() as u64, &refused.reason);
         }
         Ok(dated.rows)
     }

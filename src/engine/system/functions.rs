@@ -150,7 +150,7 @@ fn sizes() -> Vec<(&'static str, DataType, Evaluate)> {
 
 /// The bytes of those of the tables of `object` that are kept, if any is.
 fn bytes(seen: &Seen, object: &Arc<Object>, tables: &[u16]) -> Option<i64> {
-    let kept = tables.iter().filter_map(|table| seen.cut.relation(object.id, *table).ok());
+    let kept = tables.iter().filter_map(|table| seen.cut.relation(TableId::new(object.id, *table)).ok());
     let bytes: u64 = kept.map(Snapshot::bytes).reduce(|a, b| a + b)?;
     i64::try_from(bytes).ok()
 }
