@@ -1,20 +1,25 @@
 //! Hashed state: groups in memory under typed keys, logged as columnar after-images.
 //!
-//! Per epoch and touched partition one block goes to the log: the groups removed (weight -1, keys only matter), then the groups touched as they
-//! are now. Replaying a partition's blocks in order gives its groups. When the log of a partition holds twice as many rows as it has groups, it is
-//! written anew from block 0; a dropped partition's blocks are deleted key by key.
+//! Per epoch and touched partition blocks go to the log: the groups removed (weight -1, keys only matter) and the groups touched as they are now.
+//! Replaying a partition's blocks in order gives its groups. When the log of a partition holds twice as many rows as it has groups, it is written
+//! anew from block 0; a dropped partition's blocks are deleted key by key.
+//!
+//! In memory the groups of a busy partition are split over shards, so that threads share the work and what one of them works on stays in its
+//! cache. The log knows nothing of shards: their number may change at every start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat, take};
 use arrow::datatypes::{Schema, SchemaRef};
-use headwater_types::{ChangeBatch, Error, Result};
+use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Error, Result};
+use rayon::prelude::*;
 
 use crate::block::{BlockEncoder, decode};
-use crate::key_index::{KeyIndex, Slots};
 use crate::keys::{block_key, parse_partition_key, partition_number, table_bytes};
 use crate::schema::{TableKind, TableSchema};
+use crate::shard::{LogSlots, NewState, Shard};
 use crate::{Family, Store, TableId, Writes};
 
 /// Rows of a block of the log at most.
@@ -23,14 +28,14 @@ const BLOCK_ROWS_MAX: usize = 65_536;
 /// A log this much longer than twice its groups is written anew; keeps small partitions from being written anew all the time.
 const LOG_ROWS_SPARE: u64 = 256;
 
-/// Marks of a slot.
-const LIVE: u8 = 1;
-const TOUCHED: u8 = 2;
-/// Added since the last flush: the log does not know it.
-const NEW: u8 = 4;
+/// A log with so many blocks is written anew before their numbers run out.
+const LOG_BLOCKS_MAX: u32 = u32::MAX / 2;
+
+/// Below, handing blocks to threads costs more than it saves.
+const INLINE_ROWS_MAX: usize = 4_096;
 
 /// The typed state columns beside a resident table's keys; slot i of every column belongs to key i.
-pub trait StateColumns: Send {
+pub trait StateColumns: Send + Sync {
     /// Makes room for `slots` slots; new ones are in the initial state.
     fn resize(&mut self, slots: usize);
 
@@ -53,182 +58,151 @@ pub trait StateColumns: Send {
     fn bytes(&self) -> usize;
 }
 
-/// The state columns of a partition, the keys of its live slots in the order of those slots, and the live slots, ascending.
-pub type WholePartition<'a, S> = (&'a S, Vec<ArrayRef>, Vec<u32>);
-
 /// Groups by partition, each partition a hash index over typed key columns and the owner's state columns.
 ///
-/// A partition is the watermarked key's value, so that a closed window is dropped whole; 0 where there is none.
+/// A partition is the watermarked key's value, so that a closed window is dropped whole; 0 where there is none. Its groups are in shard 0 until it
+/// is [split](ResidentTable::split).
 pub struct ResidentTable<S: StateColumns> {
     table: TableId,
     stored: TableSchema,
-    key_schema: SchemaRef,
+    key_columns: usize,
     /// Keys, then state.
     schema: SchemaRef,
-    new: Box<dyn Fn() -> S + Send>,
-    partitions: BTreeMap<i64, Partition<S>>,
-    /// Groups of the partition that was dropped last: the next one will hardly be smaller, and growing a table means hashing it again.
-    groups_expected: usize,
+    shards: Vec<Shard<S>>,
+    split: BTreeSet<i64>,
+    /// How long the log of each partition is that the store knows.
+    logs: BTreeMap<i64, LogLength>,
     /// Partitions dropped since the last flush, and how many blocks their logs have.
     dropped: Vec<(i64, u32)>,
     encoder: BlockEncoder,
 }
 
-struct Partition<S> {
-    index: KeyIndex,
-    slots: Slots,
-    state: S,
-    /// By slot.
-    marks: Vec<u8>,
-    live: usize,
-    /// Live slots touched since the last flush.
-    touched: Vec<u32>,
-    /// Slots removed since the last flush that the log knows.
-    removed: Vec<u32>,
-    /// Slots removed since the last flush, all of them.
-    freed: Vec<u32>,
-    log_blocks: u32,
-    log_rows: u64,
+#[derive(Debug, Clone, Copy, Default)]
+struct LogLength {
+    blocks: u32,
+    rows: u64,
+}
+
+/// A block of the log to be: slots of these shards.
+struct Piece {
+    partition: i64,
+    number: u32,
+    slots: Vec<(usize, LogSlots)>,
 }
 
 impl<S: StateColumns> ResidentTable<S> {
+    /// Groups are split over so many shards at most.
+    pub const SHARDS: usize = 8;
+
     /// Restores what table `id` holds. `new` makes empty state columns of `state_schema`.
     ///
     /// # Errors
     /// Those of the block store; `Corrupt` if it was written with another schema.
-    pub fn open(
-        store: &Arc<Store>,
-        id: TableId,
-        key_schema: SchemaRef,
-        state_schema: SchemaRef,
-        new: Box<dyn Fn() -> S + Send>,
-    ) -> Result<Self> {
+    pub fn open(store: &Arc<Store>, id: TableId, key_schema: SchemaRef, state_schema: SchemaRef, new: NewState<S>) -> Result<Self> {
         let fields: Vec<_> = key_schema.fields().iter().chain(state_schema.fields()).cloned().collect();
         let schema = Arc::new(Schema::new(fields));
-        let keys: Vec<usize> = (0..key_schema.fields().len()).collect();
-        let stored = TableSchema::open(store, id, TableKind::Resident, &schema, &keys)?;
-        let (partitions, dropped, encoder) = (BTreeMap::new(), Vec::new(), BlockEncoder::new()?);
-        let mut table = Self { table: id, stored, key_schema, schema, new, partitions, groups_expected: 0, dropped, encoder };
+        let key_columns = key_schema.fields().len();
+        let stored = TableSchema::open(store, id, TableKind::Resident, &schema, &(0..key_columns).collect::<Vec<_>>())?;
+        let shards = (0..Self::SHARDS).map(|_| Shard::new(key_schema.clone(), new.clone())).collect();
+        let (split, logs, dropped, encoder) = (BTreeSet::new(), BTreeMap::new(), Vec::new(), BlockEncoder::new()?);
+        let mut table = Self { table: id, stored, key_columns, schema, shards, split, logs, dropped, encoder };
         store.blocks().scan(Family::Blocks, &table_bytes(id), &mut |key, value| {
             let (partition, number) = parse_partition_key(key)?;
             let place = || format!("block {number} of partition {partition} of table {} of object {}", id.number, id.object);
             let changes = decode(&table.schema, value.to_vec(), None).map_err(|e| e.context(place()))?;
             table.replay(partition, number, &changes).map_err(|e| e.context(place()))
         })?;
-        table.partitions.values_mut().for_each(Partition::forget_marks);
         Ok(table)
     }
 
     fn replay(&mut self, partition: i64, number: u32, changes: &ChangeBatch) -> Result<()> {
-        let expected = self.entry(partition)?.log_blocks;
-        if number != expected {
-            return Err(Error::corrupt(format!("it follows block {expected}, which is missing")));
+        let log = self.logs.entry(partition).or_default();
+        if number != log.blocks {
+            return Err(Error::corrupt(format!("it follows block {}, which is missing", log.blocks)));
         }
-        let key_columns = self.key_schema.fields().len();
+        *log = LogLength { blocks: number + 1, rows: log.rows + changes.len() as u64 };
+        let shard = &mut self.shards[0];
         let mut slots = Vec::new();
         let mut kept = changes.rows().clone();
         if changes.weights().is_some() {
             let is_kept: BooleanArray = changes.weights_or_ones().iter().map(|&w| Some(w > 0)).collect();
             let removed = changes.filter(&arrow::compute::not(&is_kept)?)?;
             if !removed.is_empty() {
-                self.intern(partition, &removed.rows().columns()[..key_columns], &mut slots)?;
-                self.remove(partition, &slots);
-                self.entry(partition)?.free_slots();
+                shard.intern(partition, &removed.rows().columns()[..self.key_columns], &mut slots)?;
+                shard.remove(partition, &slots);
+                shard.forget_marks(partition);
             }
             kept = changes.filter(&is_kept)?.rows().clone();
         }
         if kept.num_rows() > 0 {
-            let state = self.intern(partition, &kept.columns()[..key_columns], &mut slots)?;
-            state.scatter(&slots, &kept.columns()[key_columns..])?;
+            let state = shard.intern(partition, &kept.columns()[..self.key_columns], &mut slots)?;
+            state.scatter(&slots, &kept.columns()[self.key_columns..])?;
         }
-        let entry = self.entry(partition)?;
-        entry.log_blocks = number + 1;
-        entry.log_rows += changes.len() as u64;
+        shard.forget_marks(partition);
         Ok(())
     }
 
-    fn entry(&mut self, partition: i64) -> Result<&mut Partition<S>> {
-        use std::collections::btree_map::Entry;
-        match self.partitions.entry(partition) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => Ok(entry.insert(Partition::new(KeyIndex::new(&self.key_schema, self.groups_expected)?, (self.new)()))),
-        }
+    /// All shards. Groups of a partition that was not split are in the first.
+    #[must_use]
+    pub fn shards(&self) -> &[Shard<S>] {
+        &self.shards
     }
 
-    /// Finds or adds each row's key in `partition` and marks it touched; slot numbers, one per row, into `slots` (cleared first).
-    /// Gives the partition's state columns, large enough for every slot. Without key columns there is one group, and `slots` gets its one number.
+    /// All shards, to change; different ones by different threads.
+    pub fn shards_mut(&mut self) -> &mut [Shard<S>] {
+        &mut self.shards
+    }
+
+    /// Whether the groups of `partition` are split over the shards.
+    #[must_use]
+    pub fn is_split(&self, partition: i64) -> bool {
+        self.split.contains(&partition)
+    }
+
+    /// Splits the groups of `partition`, which may have none yet: `shard_of` says for each key to which shard it belongs from now on. Does nothing
+    /// where groups were touched since the last flush, because their owner may know their slots.
     ///
     /// # Errors
-    /// Keys of other types.
-    pub fn intern(&mut self, partition: i64, keys: &[ArrayRef], slots: &mut Vec<u32>) -> Result<&mut S> {
-        slots.clear();
-        let entry = self.entry(partition)?;
-        entry.index.intern(keys, &mut entry.slots, slots)?;
-        entry.touch(slots);
-        Ok(&mut entry.state)
+    /// Those of `shard_of`.
+    pub fn split(&mut self, partition: i64, shard_of: impl Fn(&[ArrayRef]) -> Result<Vec<u8>>) -> Result<()> {
+        if self.is_split(partition) || self.shards[0].is_dirty(partition) {
+            return Ok(());
+        }
+        self.split.insert(partition);
+        let live = self.shards[0].live(partition).slots;
+        if live.is_empty() {
+            return Ok(());
+        }
+        let columns = self.shards[0].gather(partition, &live)?;
+        self.shards[0].drop_partition(partition);
+        self.shards.iter_mut().for_each(|shard| shard.expect(live.len() / Self::SHARDS));
+        let shards = shard_of(&columns[..self.key_columns])?;
+        let mut slots = Vec::new();
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            let rows: UInt32Array = (0_u32..).zip(&shards).filter(|(_, s)| usize::from(**s) == number).map(|(row, _)| row).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let columns = columns.iter().map(|c| Ok(take(c, &rows, None)?)).collect::<Result<Vec<_>>>()?;
+            let state = shard.intern(partition, &columns[..self.key_columns], &mut slots)?;
+            state.scatter(&slots, &columns[self.key_columns..])?;
+            shard.forget_marks(partition);
+        }
+        Ok(())
     }
 
     /// All partitions, ascending.
-    pub fn partitions(&self) -> impl Iterator<Item = i64> {
-        self.partitions.keys().copied()
-    }
-
-    /// A whole partition, if it is there.
-    ///
-    /// # Errors
-    /// Keys that cannot be turned back into columns: a bug.
-    pub fn partition(&self, partition: i64) -> Result<Option<WholePartition<'_, S>>> {
-        let Some(entry) = self.partitions.get(&partition) else { return Ok(None) };
-        let live = entry.live_slots();
-        Ok(Some((&entry.state, entry.index.gather(&live)?, live)))
-    }
-
-    /// The key columns of `slots` of `partition`.
-    ///
-    /// # Errors
-    /// No such partition: a bug.
-    pub fn keys_of(&self, partition: i64, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        match self.partitions.get(&partition) {
-            Some(entry) => entry.index.gather(slots),
-            None => Err(Error::bug(format!("there is no partition {partition}"))),
-        }
-    }
-
-    /// The state columns of `partition`.
     #[must_use]
-    pub fn state(&self, partition: i64) -> Option<&S> {
-        self.partitions.get(&partition).map(|entry| &entry.state)
-    }
-
-    /// The state columns of `partition`, to change. The slots must have been touched by `intern` in this epoch.
-    pub fn state_mut(&mut self, partition: i64) -> Option<&mut S> {
-        self.partitions.get_mut(&partition).map(|entry| &mut entry.state)
-    }
-
-    /// True if `slot` was added in this epoch, so that it has no old value.
-    #[must_use]
-    pub fn is_new(&self, partition: i64, slot: u32) -> bool {
-        self.partitions.get(&partition).is_some_and(|entry| entry.marks[slot as usize] & NEW != 0)
-    }
-
-    /// Live slots touched since the last flush, each once, by partition ascending.
-    pub fn touched(&self) -> impl Iterator<Item = (i64, &[u32])> {
-        self.partitions.iter().filter(|(_, entry)| !entry.touched.is_empty()).map(|(&partition, entry)| (partition, &entry.touched[..]))
-    }
-
-    /// These groups are gone: their slots are set back, used again after the next flush, and their deletion is logged.
-    pub fn remove(&mut self, partition: i64, slots: &[u32]) {
-        if let Some(entry) = self.partitions.get_mut(&partition) {
-            entry.remove(slots);
-        }
+    pub fn partitions(&self) -> BTreeSet<i64> {
+        self.shards.iter().flat_map(Shard::partitions).collect()
     }
 
     /// The partition is gone with all its groups.
     pub fn drop_partition(&mut self, partition: i64) {
-        let Some(entry) = self.partitions.remove(&partition) else { return };
-        self.groups_expected = entry.live;
-        if entry.log_blocks > 0 {
-            self.dropped.push((partition, entry.log_blocks));
+        self.shards.iter_mut().for_each(|shard| shard.drop_partition(partition));
+        self.split.remove(&partition);
+        if let Some(log) = self.logs.remove(&partition) {
+            self.dropped.push((partition, log.blocks));
         }
     }
 
@@ -240,173 +214,107 @@ impl<S: StateColumns> ResidentTable<S> {
         for (partition, blocks) in std::mem::take(&mut self.dropped) {
             delete_blocks(self.table, partition, 0..blocks, writes);
         }
-        let mut emptied = Vec::new();
-        for (&partition, entry) in &mut self.partitions {
-            if entry.touched.is_empty() && entry.freed.is_empty() {
-                continue;
-            }
-            if entry.live == 0 {
-                delete_blocks(self.table, partition, 0..entry.log_blocks, writes);
-                emptied.push(partition);
-                continue;
-            }
-            self.stored.flush(writes)?;
-            let mut log = LogWriter { table: self.table, partition, schema: &self.schema, encoder: &mut self.encoder };
-            entry.flush(&mut log, writes)?;
+        let dirty: BTreeSet<i64> = self.shards.iter().flat_map(Shard::dirty).collect();
+        let mut pieces = Vec::new();
+        for &partition in &dirty {
+            self.plan(partition, &mut pieces, writes);
         }
-        for partition in emptied {
-            self.partitions.remove(&partition);
+        if !pieces.is_empty() {
+            self.stored.flush(writes)?;
+        }
+        for (piece, block) in pieces.iter().zip(self.encode(&pieces)?) {
+            writes.put(Family::Blocks, block_key(self.table, partition_number(piece.partition), piece.number), block);
+        }
+        for shard in &mut self.shards {
+            dirty.iter().for_each(|&partition| shard.forget_marks(partition));
         }
         Ok(())
+    }
+
+    /// Decides which blocks `partition` needs, and numbers them. The blocks that are left of a log written anew go in the same write.
+    fn plan(&mut self, partition: i64, pieces: &mut Vec<Piece>, writes: &mut Writes) {
+        let groups: usize = self.shards.iter().map(|shard| shard.groups_of(partition)).sum();
+        let changes: usize = self.shards.iter().map(|shard| shard.changes_of(partition)).sum();
+        let log = self.logs.entry(partition).or_default();
+        let old = *log;
+        if groups == 0 {
+            delete_blocks(self.table, partition, 0..old.blocks, writes);
+            self.logs.remove(&partition);
+            self.drop_partition(partition);
+            return;
+        }
+        let is_anew = old.rows + changes as u64 > 2 * groups as u64 + LOG_ROWS_SPARE || old.blocks > LOG_BLOCKS_MAX;
+        if is_anew {
+            *log = LogLength::default();
+        }
+        let slots = |shard: &Shard<S>| if is_anew { shard.live(partition) } else { shard.changed(partition) };
+        let slots = self.shards.iter().map(slots).enumerate().filter(|(_, slots)| !slots.slots.is_empty());
+        let rows = if is_anew { groups } else { changes };
+        log.rows += rows as u64;
+        let blocks = if rows <= BATCH_ROWS_MAX { vec![slots.collect()] } else { slots.flat_map(|(shard, slots)| chunks(shard, &slots)).collect() };
+        for slots in blocks.into_iter().filter(|block: &Vec<_>| !block.is_empty()) {
+            pieces.push(Piece { partition, number: log.blocks, slots });
+            log.blocks += 1;
+        }
+        delete_blocks(self.table, partition, log.blocks..old.blocks, writes);
+    }
+
+    /// The bytes of each piece; over all threads where they are many.
+    fn encode(&mut self, pieces: &[Piece]) -> Result<Vec<Vec<u8>>> {
+        let rows: usize = pieces.iter().flat_map(|piece| &piece.slots).map(|(_, slots)| slots.slots.len()).sum();
+        let (shards, schema) = (&self.shards, &self.schema);
+        if rows < INLINE_ROWS_MAX || pieces.len() == 1 {
+            return pieces.iter().map(|piece| self.encoder.encode(&piece.rows(shards, schema)?)).collect();
+        }
+        pieces.par_iter().map(|piece| BlockEncoder::new()?.encode(&piece.rows(shards, schema)?)).collect()
     }
 
     /// Live groups.
     #[must_use]
     pub fn groups(&self) -> usize {
-        self.partitions.values().map(|entry| entry.live).sum()
+        self.shards.iter().map(Shard::groups).sum()
     }
 
     /// Bytes in memory, keys, index and state.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.partitions.values().map(|entry| entry.index.bytes() + entry.state.bytes() + entry.marks.capacity()).sum()
+        self.shards.iter().map(Shard::bytes).sum()
     }
 }
 
-impl<S: StateColumns> Partition<S> {
-    fn new(index: KeyIndex, state: S) -> Self {
-        Self {
-            index,
-            slots: Slots::default(),
-            state,
-            marks: Vec::new(),
-            live: 0,
-            touched: Vec::new(),
-            removed: Vec::new(),
-            freed: Vec::new(),
-            log_blocks: 0,
-            log_rows: 0,
-        }
-    }
-
-    fn touch(&mut self, slots: &[u32]) {
-        let count = self.slots.count as usize;
-        if self.marks.len() < count {
-            self.marks.resize(count, 0);
-            self.state.resize(count);
-        }
-        for &slot in slots {
-            let mark = &mut self.marks[slot as usize];
-            if *mark & TOUCHED == 0 {
-                if *mark & LIVE == 0 {
-                    *mark = LIVE | NEW;
-                    self.live += 1;
-                }
-                *mark |= TOUCHED;
-                self.touched.push(slot);
-            }
-        }
-    }
-
-    fn live_slots(&self) -> Vec<u32> {
-        (0..self.slots.count).filter(|&slot| self.marks[slot as usize] & LIVE != 0).collect()
-    }
-
-    fn remove(&mut self, slots: &[u32]) {
-        for &slot in slots {
-            let mark = &mut self.marks[slot as usize];
-            if *mark & LIVE == 0 {
-                continue;
-            }
-            if *mark & NEW == 0 {
-                self.removed.push(slot);
-            }
-            *mark = 0;
-            self.index.remove(slot);
-            self.freed.push(slot);
-            self.live -= 1;
-        }
-        self.state.reset(slots);
-        let marks = &self.marks;
-        self.touched.retain(|&slot| marks[slot as usize] & TOUCHED != 0);
-    }
-
-    fn flush(&mut self, log: &mut LogWriter<'_>, writes: &mut Writes) -> Result<()> {
-        let rows = self.log_rows + (self.removed.len() + self.touched.len()) as u64;
-        if rows > 2 * self.live as u64 + LOG_ROWS_SPARE || self.log_blocks == u32::MAX {
-            self.rewrite(log, writes)?;
-        } else {
-            let mut slots = std::mem::take(&mut self.removed);
-            let removed = slots.len();
-            slots.extend_from_slice(&self.touched);
-            self.append(log, &slots, removed, writes)?;
-        }
-        self.forget_marks();
-        Ok(())
-    }
-
-    /// The whole partition from block 0 on. The blocks that are left of the old log go in the same write.
-    fn rewrite(&mut self, log: &mut LogWriter<'_>, writes: &mut Writes) -> Result<()> {
-        let old = std::mem::replace(&mut self.log_blocks, 0);
-        self.log_rows = 0;
-        self.append(log, &self.live_slots(), 0, writes)?;
-        delete_blocks(log.table, log.partition, self.log_blocks..old, writes);
-        Ok(())
-    }
-
-    /// Blocks of `slots`, of which the first `removed` are removed.
-    fn append(&mut self, log: &mut LogWriter<'_>, slots: &[u32], removed: usize, writes: &mut Writes) -> Result<()> {
-        let mut removed_left = removed;
-        for slots in slots.chunks(BLOCK_ROWS_MAX) {
-            let mut columns = self.index.gather(slots)?;
-            columns.extend(self.state.gather(slots)?);
-            let here = removed_left.min(slots.len());
-            removed_left -= here;
-            log.write(self.log_blocks, columns, slots.len(), here, writes)?;
-            self.log_blocks += 1;
-            self.log_rows += slots.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn free_slots(&mut self) {
-        self.slots.free.append(&mut self.freed);
-        self.removed.clear();
-    }
-
-    /// An epoch ends: nothing is touched, removed slots can be used again.
-    fn forget_marks(&mut self) {
-        for slot in self.touched.drain(..) {
-            self.marks[slot as usize] = LIVE;
-        }
-        self.free_slots();
-        self.index.compact();
-    }
-}
-
-/// Where the blocks of a partition's log go.
-struct LogWriter<'a> {
-    table: TableId,
-    partition: i64,
-    schema: &'a SchemaRef,
-    encoder: &'a mut BlockEncoder,
-}
-
-impl LogWriter<'_> {
-    /// Block `number` of `rows` rows, the first `removed` of them removed.
-    fn write(&mut self, number: u32, columns: Vec<ArrayRef>, rows: usize, removed: usize, writes: &mut Writes) -> Result<()> {
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
-        let changes = if removed == 0 {
-            ChangeBatch::insertions(batch)
-        } else {
-            let weights: Vec<i64> = (0..rows).map(|row| if row < removed { -1 } else { 1 }).collect();
-            ChangeBatch::new(batch, weights)?
+impl Piece {
+    /// Keys and states; removed groups have weight -1.
+    fn rows<S: StateColumns>(&self, shards: &[Shard<S>], schema: &SchemaRef) -> Result<ChangeBatch> {
+        let gather = |(shard, slots): &(usize, LogSlots)| shards[*shard].gather(self.partition, &slots.slots);
+        let gathered = self.slots.iter().map(gather).collect::<Result<Vec<_>>>()?;
+        let column = |at: usize| match &gathered[..] {
+            [one] => Ok(one[at].clone()),
+            several => Ok(concat(&several.iter().map(|columns| columns[at].as_ref()).collect::<Vec<_>>())?),
         };
-        let key = block_key(self.table, partition_number(self.partition), number);
-        writes.put(Family::Blocks, key, self.encoder.encode(&changes)?);
-        Ok(())
+        let columns = (0..schema.fields().len()).map(column).collect::<Result<Vec<_>>>()?;
+        let rows = self.slots.iter().map(|(_, slots)| slots.slots.len()).sum();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+        if self.slots.iter().all(|(_, slots)| slots.removed == 0) {
+            return Ok(ChangeBatch::insertions(batch));
+        }
+        let weights = |(_, slots): &(usize, LogSlots)| {
+            let removed = slots.removed;
+            (0..slots.slots.len()).map(move |row| if row < removed { -1 } else { 1 })
+        };
+        ChangeBatch::new(batch, self.slots.iter().flat_map(weights).collect::<Vec<i64>>())
     }
+}
+
+/// The slots of one shard, cut into blocks.
+fn chunks(shard: usize, slots: &LogSlots) -> Vec<Vec<(usize, LogSlots)>> {
+    let mut removed = slots.removed;
+    let chunk = |chunk: &[u32]| {
+        let here = removed.min(chunk.len());
+        removed -= here;
+        vec![(shard, LogSlots { slots: chunk.to_vec(), removed: here })]
+    };
+    slots.slots.chunks(BLOCK_ROWS_MAX).map(chunk).collect()
 }
 
 fn delete_blocks(table: TableId, partition: i64, blocks: std::ops::Range<u32>, writes: &mut Writes) {

@@ -1,45 +1,45 @@
 //! The open aggregate: takes changes into groups, tells at the end of the epoch what became of each, and forgets closed windows.
+//!
+//! Rows wait until there are many or the epoch ends. A window that gets many at once is split: from then on its rows are put in the order of their
+//! shards, and each shard takes its own. Both steps run over all threads; below a few thousand rows everything runs on one, without shards.
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{is_not_null, is_null};
-use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
+use arrow::datatypes::TimestampMicrosecondType;
 use headwater_state::{ResidentTable, Writes};
-use headwater_types::{ChangeBatch, Epoch, Error, Micros, Result, Watermarks};
+use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Epoch, Error, Micros, Result, Watermarks};
+use rayon::prelude::*;
 
 use super::Aggregate;
-use super::call::{Arguments, Method};
-use super::difference::{Side, difference};
-use super::groups::{GroupStates, Kept, Touched};
+use super::call::Method;
+use super::groups::{GroupStates, Kept};
 use super::layout::{GroupColumns, Layout, Part};
 use super::multiset::{Multiset, Settled};
+use super::routing::{Routed, Waiting, shard_of, shard_parts};
+use super::worker::{Memo, Query, Worker};
 use crate::expressions::evaluate_rows;
-use crate::kernels::Failures;
 use crate::{Finished, Operator, Output, StatePlace, Step};
 
+/// Below, handing work to threads costs more than it saves. Tests are small and take both ways.
+const INLINE_ROWS_MAX: usize = if cfg!(test) { 8 } else { 4_096 };
+
+/// More rows than these do not wait: about an epoch. The longer they wait, the more of a shard's rows meet while its groups are in the cache.
+const WAITING_ROWS_MAX: usize = 262_144;
+
 pub(crate) struct Aggregation {
-    spec: Aggregate,
-    calls: Vec<Kept>,
-    layout: Layout,
+    query: Query,
     table: ResidentTable<GroupStates>,
+    memos: Vec<Memo>,
     multisets: Vec<Multiset>,
-    /// What the groups touched in this epoch were before it, by partition.
-    before: BTreeMap<i64, Before>,
+    waiting: Vec<Waiting>,
+    waiting_rows: usize,
+    epoch_rows: usize,
     /// Windows below are closed: the watermark at the start of the epoch.
     closed_below: Option<Micros>,
     /// Without group columns there is one group, from the first epoch on, rows or not.
     has_global_row: bool,
-    slots: Vec<u32>,
-}
-
-/// The groups of a partition that an epoch touched, and the results of those that were there.
-#[derive(Default)]
-struct Before {
-    touched: Touched,
-    /// Results of `touched.old`, in pieces.
-    results: Vec<Vec<ArrayRef>>,
-    failures: Failures,
 }
 
 impl Aggregation {
@@ -52,26 +52,25 @@ impl Aggregation {
         };
         GroupStates::new(&calls)?;
         let table = place.next_table();
-        let table = ResidentTable::open(place.store(), table, layout.key_schema(), GroupStates::schema(&calls)?, Box::new(new))?;
+        let table = ResidentTable::open(place.store(), table, layout.key_schema(), GroupStates::schema(&calls)?, std::sync::Arc::new(new))?;
         let multisets = open_multisets(&calls, &layout, place)?;
         let has_global_row = spec.groups.is_empty() && table.groups() > 0;
-        let (spec, before) = (spec.clone(), BTreeMap::new());
-        Ok(Self { spec, calls, layout, table, multisets, before, closed_below: None, has_global_row, slots: Vec::new() })
-    }
-
-    fn is_global(&self) -> bool {
-        self.spec.groups.is_empty()
+        let memos = table.shards().iter().map(|_| Memo::default()).collect();
+        let query = Query { spec: spec.clone(), calls, layout };
+        let waiting = Vec::new();
+        Ok(Self { query, table, memos, multisets, waiting, waiting_rows: 0, epoch_rows: 0, closed_below: None, has_global_row })
     }
 
     /// The watermark of the window key.
     fn watermark(&self, step: &Step) -> Option<Micros> {
-        step.watermarks.first()?.get(self.spec.groups[self.spec.window_key?])
+        let spec = &self.query.spec;
+        step.watermarks.first()?.get(spec.groups[spec.window_key?])
     }
 
     /// Hands rows of closed windows to `out.late`, rows without a window to `out.failed`; gives the rest.
     fn refuse(&self, mut batch: ChangeBatch, out: &mut Output) -> Result<ChangeBatch> {
-        let Some(window) = self.spec.window_key else { return Ok(batch) };
-        let column = self.spec.groups[window];
+        let Some(window) = self.query.spec.window_key else { return Ok(batch) };
+        let column = self.query.spec.groups[window];
         if batch.rows().column(column).null_count() > 0 {
             let times = batch.rows().column(column).clone();
             out.failed.push((batch.filter(&is_null(&times)?)?, "the window is NULL".into()));
@@ -87,159 +86,109 @@ impl Aggregation {
         batch.filter(&arrow::compute::not(&is_late)?)
     }
 
-    /// Finds the slots of a part's rows, and saves the results of groups that this epoch touches for the first time.
-    fn intern(&mut self, groups: &GroupColumns, part: &Part) -> Result<()> {
-        let keys = groups.keys_of(&part.rows)?;
-        let states = self.table.intern(part.partition, &keys, &mut self.slots)?;
-        let mut found = Touched::default();
-        // Groups that only grow and speak once need no look back.
-        let is_watched = !(self.spec.emit_on_close && self.spec.input_append_only);
-        if is_watched {
-            states.touch(&self.slots, self.has_global_row, &mut found);
+    /// Takes the waiting rows into their groups.
+    fn work(&mut self) -> Result<()> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let rows = std::mem::take(&mut self.waiting_rows);
+        if rows < INLINE_ROWS_MAX {
+            let is_split = |partition| self.table.is_split(partition);
+            let routed = waiting.into_iter().map(|rows| rows.route(&is_split)).collect::<Result<Vec<_>>>()?;
+            return self.take_in(&routed);
         }
-        if groups.keys.is_empty() {
-            let slot = self.slots[0];
-            self.slots.resize(part.rows.len(), slot);
-        }
-        if found.old.is_empty() && found.new.is_empty() {
-            return Ok(());
-        }
-        let before = self.before.entry(part.partition).or_default();
-        if !found.old.is_empty() && !self.spec.emit_on_close {
-            let first = before.touched.old.len();
-            let mut failures = Vec::new();
-            before.results.push(states.evaluate(&found.old, &mut failures)?);
-            before.failures.extend(failures.into_iter().map(|(at, reason)| (first + at, reason)));
-        }
-        before.touched.old.append(&mut found.old);
-        before.touched.new.append(&mut found.new);
-        Ok(())
+        self.split_busy(&waiting)?;
+        let is_split = |partition| self.table.is_split(partition);
+        let routed = waiting.into_par_iter().map(|rows| rows.route(&is_split)).collect::<Result<Vec<_>>>()?;
+        self.take_in(&routed)
     }
 
-    /// Takes one partition's rows into their groups.
-    fn apply(&mut self, groups: &GroupColumns, part: &Part, args: &[Arguments], weights: Option<&[i64]>) -> Result<()> {
-        self.intern(groups, part)?;
-        let weights = weights.map(|w| part.rows.weights(w));
-        let states = self.table.state_mut(part.partition).expect("the partition was interned");
-        states.count(&self.slots, weights.as_deref());
-        for (call, kept) in self.calls.iter().enumerate() {
-            if matches!(kept.method, Method::Kernel(_) | Method::Accumulators) {
-                states.update(call, &self.slots, &args[call].of_part(part)?, weights.as_deref())?;
-            }
+    /// Splits the windows that got many rows at once.
+    fn split_busy(&mut self, waiting: &[Waiting]) -> Result<()> {
+        if self.query.layout.has_no_keys() {
+            return Ok(());
         }
-        Ok(())
+        let mut rows: BTreeMap<i64, usize> = BTreeMap::new();
+        for part in waiting.iter().flat_map(|waiting| &waiting.parts) {
+            *rows.entry(part.partition).or_default() += part.rows.len();
+        }
+        rows.retain(|_, rows| *rows >= INLINE_ROWS_MAX);
+        rows.into_keys().try_for_each(|partition| self.table.split(partition, shard_of))
+    }
+
+    /// Each shard takes its parts.
+    fn take_in(&mut self, routed: &[Routed]) -> Result<()> {
+        let rows = routed.iter().flat_map(|rows| &rows.parts).map(|part| part.part.rows.len()).sum::<usize>();
+        self.each(rows >= INLINE_ROWS_MAX, |number, mut worker| {
+            for rows in routed {
+                for (at, _) in rows.parts.iter().enumerate().filter(|(_, part)| part.shard == number) {
+                    worker.apply(rows, at)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs `step` for each shard, over all threads if that `is_much`.
+    fn each(&mut self, is_much: bool, step: impl Fn(usize, Worker<'_>) -> Result<()> + Send + Sync) -> Result<()> {
+        let (query, has_global_row) = (&self.query, self.has_global_row);
+        let worker = |(number, (groups, memo))| step(number, Worker { query, groups, memo, has_global_row });
+        let shards = self.table.shards_mut();
+        if is_much {
+            shards.par_iter_mut().zip(&mut self.memos).enumerate().try_for_each(worker)
+        } else {
+            shards.iter_mut().zip(&mut self.memos).enumerate().try_for_each(worker)
+        }
     }
 
     /// Brings the calls up to date that live on kept values.
     fn settle_values(&mut self) -> Result<()> {
         for number in 0..self.multisets.len() {
-            let value = self.multisets[number].value();
             for settled in self.multisets[number].settle()? {
-                let (rows, is_edge) = match &settled {
-                    Settled::Turned(_, changes) => (changes.rows(), false),
-                    Settled::Edge(_, groups, _) => (groups, true),
+                let rows = match &settled {
+                    Settled::Turned(_, changes) => changes.rows(),
+                    Settled::Edge(_, groups, _) => groups,
                 };
-                let groups = self.layout.of_values(rows);
-                for part in groups.parts() {
-                    self.intern(&groups, &part)?;
-                    let states = self.table.state_mut(part.partition).expect("the partition was interned");
-                    match &settled {
-                        Settled::Edge(call, _, values) => states.set(*call, &self.slots, &[part.rows.of(values)?])?,
-                        Settled::Turned(call, changes) => {
-                            let args = Arguments { columns: vec![changes.rows().column(value).clone()], keep: None };
-                            let weights = part.rows.weights(&changes.weights_or_ones());
-                            states.update(*call, &self.slots, &args.of_part(&part)?, Some(&weights))?;
-                        }
-                    }
-                    debug_assert!(!is_edge || self.slots.len() == part.rows.len());
-                }
+                let groups = self.query.layout.of_values(rows);
+                let parts = shard_parts(&groups, &|partition| self.table.is_split(partition))?;
+                self.each(rows.num_rows() >= INLINE_ROWS_MAX, |number, mut worker| {
+                    let mut mine = parts.iter().filter(|part| part.shard == number);
+                    mine.try_for_each(|part| worker.settle_values(&settled, &groups, &part.part))
+                })?;
             }
-        }
-        Ok(())
-    }
-
-    /// Lets the kernels do what they put off until all rows of the epoch are there.
-    fn settle_kernels(&mut self) -> Result<()> {
-        let touched: Vec<i64> = self.table.touched().map(|(partition, _)| partition).collect();
-        touched.into_iter().filter_map(|p| Some(self.table.state_mut(p)?.settle())).collect()
-    }
-
-    /// Emits what changed in `partition`, and removes groups that have no rows any more.
-    fn emit_changes(&mut self, partition: i64, before: Before, out: &mut Output) -> Result<()> {
-        let Touched { old, new } = before.touched;
-        let old_count = old.len();
-        let slots = [old, new].concat();
-        let states = self.table.state(partition).expect("a touched partition is there until it closes");
-        let rows = states.rows(&slots);
-        if let Some(at) = rows.iter().position(|&r| r < 0) {
-            return Err(Error::bug(format!("a group has {} rows: more were deleted than inserted", rows[at])));
-        }
-        if !self.spec.emit_on_close {
-            let mut failures = Vec::new();
-            let results = states.evaluate(&slots, &mut failures)?;
-            let is_there = rows.iter().map(|&r| r > 0 || self.is_global()).collect();
-            let keys = self.table.keys_of(partition, &slots)?;
-            let groups = self.layout.output(partition, &keys, slots.len())?;
-            self.log_failures(&groups, &before.failures, -1, &failures, out)?;
-            self.log_failures(&groups, &failures, 1, &before.failures, out)?;
-            let old = Side::of_pieces(&before.results, old_count, &before.failures)?;
-            let new = Side::new(results, is_there, &failures);
-            difference(&self.spec.schema, &groups, old.as_ref(), &new, out)?;
-        }
-        let states = self.table.state_mut(partition).expect("a touched partition is there until it closes");
-        states.forget_touch(&slots);
-        if !self.is_global() {
-            let dead: Vec<u32> = slots.iter().zip(&rows).filter(|(_, r)| **r == 0).map(|(s, _)| *s).collect();
-            if !dead.is_empty() {
-                self.table.remove(partition, &dead);
-            }
-        }
-        Ok(())
-    }
-
-    /// Logs each group of `failures` that is not in `others`, as a row of the input with the group's columns, by its reason.
-    fn log_failures(&self, groups: &[ArrayRef], failures: &Failures, weight: i64, others: &Failures, out: &mut Output) -> Result<()> {
-        for (at, reason) in failures.iter().filter(|f| !others.contains(f)) {
-            let column = |(index, field): (usize, &std::sync::Arc<Field>)| match self.spec.groups.iter().position(|g| *g == index) {
-                Some(group) => groups[group].slice(*at, 1),
-                None => new_null_array(field.data_type(), 1),
-            };
-            let fields = self.spec.input.fields();
-            let columns: Vec<ArrayRef> = fields.iter().enumerate().map(column).collect();
-            let schema = Schema::new(fields.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>());
-            let options = RecordBatchOptions::new().with_row_count(Some(1));
-            let row = RecordBatch::try_new_with_options(schema.into(), columns, &options)?;
-            out.failed.push((ChangeBatch::new(row, vec![weight])?, (*reason).to_string()));
         }
         Ok(())
     }
 
     /// Emits the windows below `bound` if that is asked for, and forgets them.
-    fn close(&mut self, bound: Micros, out: &mut Output) -> Result<()> {
-        let closed: Vec<i64> = self.table.partitions().take_while(|p| *p < bound).collect();
-        for &partition in &closed {
-            if self.spec.emit_on_close {
-                self.emit_final(partition, out)?;
-            }
-            self.table.drop_partition(partition);
+    fn close(&mut self, bound: Micros) -> Result<()> {
+        let closed: Vec<i64> = self.table.partitions().into_iter().take_while(|p| *p < bound).collect();
+        if self.query.spec.emit_on_close {
+            let is_much = closed.iter().any(|partition| self.table.is_split(*partition));
+            self.each(is_much, |_, mut worker| worker.emit_closed(bound))?;
         }
+        closed.into_iter().for_each(|partition| self.table.drop_partition(partition));
         self.multisets.iter_mut().try_for_each(|m| m.forget_below(bound))
-    }
-
-    fn emit_final(&self, partition: i64, out: &mut Output) -> Result<()> {
-        let Some((states, keys, live)) = self.table.partition(partition)? else { return Ok(()) };
-        let mut failures = Vec::new();
-        let results = states.evaluate(&live, &mut failures)?;
-        let groups = self.layout.output(partition, &keys, live.len())?;
-        self.log_failures(&groups, &failures, 1, &Vec::new(), out)?;
-        let new = Side::new(results, vec![true; live.len()], &failures);
-        difference(&self.spec.schema, &groups, None, &new, out)
     }
 
     /// The one group of an aggregate without group columns, before its first row.
     fn make_global_row(&mut self) -> Result<()> {
         let empty = GroupColumns::without_keys();
-        self.intern(&empty, &Part::whole(1))?;
+        self.each(false, |number, mut worker| if number == 0 { worker.intern(&empty, &Part::whole(1)) } else { Ok(()) })
+    }
+
+    /// Hands on what the shards gave; few rows as one batch.
+    fn collect(&mut self, out: &mut Output) -> Result<()> {
+        let mut batches = Vec::new();
+        for memo in &mut self.memos {
+            let Output { batches: mine, late, failed } = std::mem::take(&mut memo.out);
+            batches.extend(mine);
+            out.late.extend(late);
+            out.failed.extend(failed);
+        }
+        let rows: usize = batches.iter().map(ChangeBatch::len).sum();
+        if batches.len() > 2 && rows <= BATCH_ROWS_MAX {
+            batches = vec![ChangeBatch::concat(&self.query.spec.schema, &batches)?];
+        }
+        out.batches.extend(batches);
         Ok(())
     }
 }
@@ -262,52 +211,59 @@ fn open_multisets(calls: &[Kept], layout: &Layout, place: &mut StatePlace) -> Re
 impl Operator for Aggregation {
     fn begin(&mut self, step: &Step) -> Result<()> {
         self.closed_below = self.closed_below.max(self.watermark(step));
+        self.epoch_rows = 0;
         Ok(())
     }
 
     fn push(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
         let batch = self.refuse(batch, out)?;
-        let evaluate = |rows: &RecordBatch| self.calls.iter().map(|k| k.call.arguments(k.method, rows)).collect::<Result<Vec<_>, _>>();
+        let calls = &self.query.calls;
+        let evaluate = |rows: &RecordBatch| calls.iter().map(|k| k.call.arguments(k.method, rows)).collect::<Result<Vec<_>, _>>();
         for (batch, args) in evaluate_rows(&batch, evaluate, out)? {
-            let groups = self.layout.of_input(batch.rows());
+            let groups = self.query.layout.of_input(batch.rows());
             for multiset in &mut self.multisets {
                 multiset.push(&groups, &args[multiset.call()], &batch)?;
             }
-            for part in groups.parts() {
-                self.apply(&groups, &part, &args, batch.weights())?;
-            }
+            self.waiting_rows += batch.len();
+            self.epoch_rows += batch.len();
+            let parts = groups.parts();
+            self.waiting.push(Waiting { groups, args, weights: batch.weights().map(|w| w.to_vec().into()), parts });
         }
-        Ok(())
+        if self.waiting_rows >= WAITING_ROWS_MAX { self.work() } else { Ok(()) }
     }
 
     fn finish(&mut self, step: &Step, out: &mut Output) -> Result<Finished> {
-        if self.is_global() && !self.has_global_row {
+        self.work()?;
+        if self.query.is_global() && !self.has_global_row {
             self.make_global_row()?;
         }
         self.settle_values()?;
-        self.settle_kernels()?;
-        for (partition, before) in std::mem::take(&mut self.before) {
-            self.emit_changes(partition, before, out)?;
-        }
-        self.has_global_row = self.is_global();
+        self.each(self.epoch_rows >= INLINE_ROWS_MAX, |_, mut worker| worker.finish())?;
+        self.has_global_row = self.query.is_global();
         let mut watermarks = Watermarks::none();
-        if let (Some(window), Some(bound)) = (self.spec.window_key, self.watermark(step).max(self.closed_below)) {
-            self.close(bound, out)?;
+        let spec = &self.query.spec;
+        if let (Some(window), Some(bound)) = (spec.window_key, self.watermark(step).max(self.closed_below)) {
             watermarks.set(window, Some(bound));
-            if let Some((end, windows)) = &self.spec.window_end {
+            if let Some((end, windows)) = &spec.window_end {
                 watermarks.set(*end, windows.end_of(bound));
             }
+            self.close(bound)?;
         }
+        self.collect(out)?;
         Ok(Finished { watermarks, due: None })
     }
 
     fn flush(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<()> {
+        if self.waiting_rows > 0 {
+            return Err(Error::bug("rows wait for their groups at the end of the epoch"));
+        }
         self.table.flush(writes)?;
         self.multisets.iter_mut().try_for_each(|m| m.flush(epoch, writes))
     }
 
     fn state_bytes(&self) -> usize {
-        self.table.bytes() + self.multisets.iter().map(Multiset::bytes).sum::<usize>()
+        let waiting: usize = self.waiting.iter().map(Waiting::bytes).sum();
+        waiting + self.table.bytes() + self.multisets.iter().map(Multiset::bytes).sum::<usize>()
     }
 
     fn state_rows(&self) -> u64 {

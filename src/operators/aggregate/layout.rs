@@ -1,5 +1,6 @@
 //! How groups are laid out: the window key chooses the partition, the other group columns are the key within it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -26,9 +27,9 @@ pub(crate) struct Layout {
 
 /// The group columns of some rows, as state is kept by: the window's moments, and the key columns.
 pub(crate) struct GroupColumns {
-    window: Option<PrimitiveArray<TimestampMicrosecondType>>,
+    pub(crate) window: Option<PrimitiveArray<TimestampMicrosecondType>>,
     pub(crate) keys: Vec<ArrayRef>,
-    rows: usize,
+    pub(crate) rows: usize,
 }
 
 /// Rows of one partition.
@@ -61,6 +62,11 @@ impl Layout {
     pub(crate) fn key_schema(&self) -> SchemaRef {
         let fields: Vec<Field> = self.keys.iter().map(|&k| self.fields[k].as_ref().clone().with_nullable(true)).collect();
         Arc::new(Schema::new(if fields.is_empty() { vec![Field::new("all", DataType::Boolean, true)] } else { fields }))
+    }
+
+    /// True if a partition has one group.
+    pub(crate) fn has_no_keys(&self) -> bool {
+        self.keys.is_empty()
     }
 
     /// The columns by which kept values are ordered: the window key first, then the key columns; a constant where there are none.
@@ -184,6 +190,15 @@ impl PartRows {
         match self {
             Self::Slice(_, length) => *length,
             Self::Picked(rows) => rows.len(),
+        }
+    }
+
+    /// Their numbers.
+    pub(crate) fn indices(&self) -> Cow<'_, [u32]> {
+        match self {
+            // A batch has fewer than 2^32 rows.
+            Self::Slice(start, length) => (*start as u32..(start + length) as u32).collect(),
+            Self::Picked(rows) => Cow::Borrowed(rows.values()),
         }
     }
 

@@ -8,8 +8,10 @@ mod difference;
 mod groups;
 mod layout;
 mod multiset;
+mod routing;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use arrow::datatypes::SchemaRef;
 use headwater_types::{Error, Result};

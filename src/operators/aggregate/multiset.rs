@@ -108,7 +108,7 @@ impl Multiset {
     }
 
     /// The index of the value column.
-    pub(crate) fn value(&self) -> usize {
+    fn value(&self) -> usize {
         self.schema.fields().len() - 1
     }
 

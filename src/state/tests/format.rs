@@ -52,7 +52,7 @@ fn row(key: i64) -> Row {
 
 fn open_resident(store: &Arc<Store>) -> Result<ResidentTable<Counts>> {
     let counts = Arc::new(Schema::new(vec![Field::new("count", DataType::Int64, false)]));
-    ResidentTable::open(store, RESIDENT, schema(), counts, Box::new(Counts::default))
+    ResidentTable::open(store, RESIDENT, schema(), counts, Arc::new(Counts::default))
 }
 
 fn open(blocks: Arc<dyn BlockStore>) -> Result<(Arc<Store>, Relation, Relation)> {
@@ -78,10 +78,10 @@ fn write() -> Arc<MemoryStore> {
         keyed.apply(changes(&new)).unwrap();
         logged.apply(changes(&[(row(epoch as i64), 1)])).unwrap();
         let batch = support::rows(&[row(epoch as i64), row(6)]);
-        let state = resident.intern(-7, batch.columns(), &mut slots).unwrap();
+        let state = resident.shards_mut()[0].intern(-7, batch.columns(), &mut slots).unwrap();
         slots.iter().for_each(|&slot| state.0[slot as usize] += 1);
         if epoch == 3 {
-            resident.remove(-7, &slots[..1]);
+            resident.shards_mut()[0].remove(-7, &slots[..1]);
         }
         let mut writes = Writes::new();
         keyed.flush(Epoch(epoch), &mut writes).unwrap();
@@ -114,7 +114,7 @@ fn check(blocks: Arc<dyn BlockStore>) -> Result<()> {
     assert_eq!(epochs, [2, 3, 4]);
     assert_eq!(read_scan(&logged.snapshot()), [row(1), row(2), row(3), row(4)]);
     let resident = open_resident(&store)?;
-    let (counts, _, live) = resident.partition(-7)?.unwrap();
+    let (counts, _, live) = resident.shards()[0].partition(-7)?.unwrap();
     let mut counts: Vec<i64> = live.iter().map(|&slot| counts.0[slot as usize]).collect();
     counts.sort_unstable();
     assert_eq!(counts, [1, 1, 1, 4]);

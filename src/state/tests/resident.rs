@@ -109,6 +109,7 @@ enum Step {
     Add(i64, Vec<(i64, i64)>),
     Remove(i64, Vec<i64>),
     Drop(i64),
+    Split(i64),
     Flush,
     Reopen,
     Sync,
@@ -121,6 +122,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (partition(), prop::collection::vec((0i64..16, -5i64..5), 1..40)).prop_map(|(p, rows)| Step::Add(p, rows)),
         3 => (partition(), prop::collection::vec(0i64..16, 1..6)).prop_map(|(p, keys)| Step::Remove(p, keys)),
         1 => partition().prop_map(Step::Drop),
+        2 => partition().prop_map(Step::Split),
         6 => Just(Step::Flush),
         2 => Just(Step::Reopen),
         1 => Just(Step::Sync),
@@ -165,15 +167,31 @@ impl Play {
     fn open(&mut self) {
         let state = Schema::new(vec![Field::new("count", DataType::Int64, false), Field::new("sum", DataType::Int64, false)]);
         let id = TableId::new(ObjectId(9), 1);
-        let new = Box::new(Sums::default);
+        let new = Arc::new(Sums::default);
         self.table = Some(ResidentTable::open(self.base.store(), id, self.kind.schema(), Arc::new(state), new).unwrap());
     }
 
-    /// `intern` gives one slot in all where there are no key columns.
-    fn slots(&mut self, partition: i64, numbers: &[i64]) -> Vec<u32> {
+    /// Shard and slot of each key. `intern` gives one slot in all where there are no key columns.
+    fn slots(&mut self, partition: i64, numbers: &[i64]) -> Vec<(usize, u32)> {
+        let table = self.table.as_mut().unwrap();
+        let keys = self.kind.columns(numbers);
+        let shards = if table.is_split(partition) { shard_of(&keys, numbers.len()) } else { vec![0; numbers.len()] };
         let mut slots = vec![99];
-        self.table.as_mut().unwrap().intern(partition, &self.kind.columns(numbers), &mut slots).unwrap();
-        if matches!(self.kind, Keys::None) { vec![slots[0]; numbers.len()] } else { slots }
+        let mut places = vec![(0, 0); numbers.len()];
+        for (number, shard) in table.shards_mut().iter_mut().enumerate() {
+            let rows: Vec<usize> = (0..numbers.len()).filter(|&row| usize::from(shards[row]) == number).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let keys = self.kind.columns(&rows.iter().map(|&row| numbers[row]).collect::<Vec<_>>());
+            shard.intern(partition, &keys, &mut slots).unwrap();
+            if matches!(self.kind, Keys::None) {
+                slots = vec![slots[0]; rows.len()];
+            }
+            assert_eq!(slots.len(), rows.len());
+            rows.iter().zip(&slots).for_each(|(&row, &slot)| places[row] = (number, slot));
+        }
+        places
     }
 
     fn run(&mut self, step: Step) {
@@ -181,14 +199,14 @@ impl Play {
             Step::Add(partition, rows) => {
                 let numbers: Vec<i64> = rows.iter().map(|r| r.0).collect();
                 let slots = self.slots(partition, &numbers);
-                assert_eq!(slots.len(), rows.len());
-                for ((number, value), slot) in rows.into_iter().zip(slots) {
+                for ((number, value), (shard, slot)) in rows.into_iter().zip(slots) {
                     let id = (partition, self.kind.least_equal(number));
-                    let is_new = self.table.as_ref().unwrap().is_new(partition, slot);
+                    let shard = &mut self.table.as_mut().unwrap().shards_mut()[shard];
+                    let is_new = shard.is_new(partition, slot);
                     // A removed and added group is new too, though the log knows it.
                     assert!(is_new || self.written.contains_key(&id));
                     assert!(!is_new || !self.written.contains_key(&id) || !self.model.contains_key(&id) || self.touched.contains(&id));
-                    let state = self.table.as_mut().unwrap().state_mut(partition).unwrap();
+                    let state = shard.state_mut(partition).unwrap();
                     state.counts[slot as usize] += 1;
                     state.sums[slot as usize] += value;
                     let entry = self.model.entry(id).or_default();
@@ -205,7 +223,10 @@ impl Play {
                 let mut slots = self.slots(partition, &numbers);
                 slots.sort_unstable();
                 slots.dedup();
-                self.table.as_mut().unwrap().remove(partition, &slots);
+                for (number, shard) in self.table.as_mut().unwrap().shards_mut().iter_mut().enumerate() {
+                    let slots: Vec<u32> = slots.iter().filter(|place| place.0 == number).map(|place| place.1).collect();
+                    shard.remove(partition, &slots);
+                }
                 for number in numbers {
                     self.model.remove(&(partition, self.kind.least_equal(number)));
                     self.touched.remove(&(partition, self.kind.least_equal(number)));
@@ -215,6 +236,13 @@ impl Play {
                 self.table.as_mut().unwrap().drop_partition(partition);
                 self.model.retain(|&(p, _), _| p != partition);
                 self.touched.retain(|&(p, _)| p != partition);
+            }
+            Step::Split(partition) => {
+                let table = self.table.as_mut().unwrap();
+                let was_split = table.is_split(partition);
+                let is_touched = table.shards()[0].touched().any(|(p, _)| p == partition);
+                table.split(partition, |keys| Ok(shard_of(keys, keys.first().map_or(1, |k| k.len())))).unwrap();
+                assert!(!is_touched || table.is_split(partition) == was_split, "the slots of touched groups are known");
             }
             Step::Flush => {
                 self.check_touched();
@@ -248,8 +276,7 @@ impl Play {
 
     fn check_touched(&self) {
         let table = self.table.as_ref().unwrap();
-        let touched: Vec<(i64, Vec<u32>)> = table.touched().map(|(p, slots)| (p, slots.to_vec())).collect();
-        let count: usize = touched.iter().map(|(_, slots)| slots.len()).sum();
+        let count: usize = table.shards().iter().flat_map(|shard| shard.touched()).map(|(_, slots)| slots.len()).sum();
         assert_eq!(count, self.touched.len());
     }
 
@@ -260,20 +287,28 @@ impl Play {
         for partition in table.partitions() {
             let of_partition: Vec<(i64, (i64, i64))> =
                 self.model.range((partition, i64::MIN)..=(partition, i64::MAX)).map(|(&(_, n), &state)| (n, state)).collect();
-            let (state, keys, live) = table.partition(partition).unwrap().unwrap();
-            assert_eq!(live.len(), of_partition.len());
-            let found: BTreeSet<String> = (0..live.len())
-                .map(|i| {
-                    let key: Vec<ArrayRef> = keys.iter().map(|k| k.slice(i, 1)).collect();
-                    format!("{key:?} {} {}", state.counts[live[i] as usize], state.sums[live[i] as usize])
-                })
-                .collect();
+            let mut found = BTreeSet::new();
+            for (number, shard) in table.shards().iter().enumerate() {
+                let Some((state, keys, live)) = shard.partition(partition).unwrap() else { continue };
+                let is_right = |s: &u8| usize::from(*s) == number;
+                assert!(if table.is_split(partition) { shard_of(&keys, live.len()).iter().all(is_right) } else { number == 0 });
+                for (row, &slot) in live.iter().enumerate() {
+                    let key: Vec<ArrayRef> = keys.iter().map(|k| k.slice(row, 1)).collect();
+                    found.insert(format!("{key:?} {} {}", state.counts[slot as usize], state.sums[slot as usize]));
+                }
+                assert_eq!(shard.keys_of(partition, &live).unwrap(), keys);
+            }
             let expected: BTreeSet<String> =
                 of_partition.iter().map(|&(n, (count, sum))| format!("{:?} {count} {sum}", self.kind.columns(&[n]))).collect();
             assert_eq!(found, expected);
-            assert_eq!(table.keys_of(partition, &live).unwrap(), keys);
         }
     }
+}
+
+/// A shard for each key: by the sum of the bytes of its text.
+fn shard_of(keys: &[ArrayRef], rows: usize) -> Vec<u8> {
+    let text = |row: usize| keys.iter().map(|key| format!("{:?}", key.slice(row, 1))).collect::<String>();
+    (0..rows).map(|row| (text(row).bytes().map(usize::from).sum::<usize>() % ResidentTable::<Sums>::SHARDS) as u8).collect()
 }
 
 proptest! {
@@ -325,7 +360,7 @@ fn another_schema_is_refused() {
     play.run(Step::Flush);
     let id = TableId::new(ObjectId(9), 1);
     let schema = Arc::new(Schema::new(vec![Field::new("count", DataType::Int64, false)]));
-    let error = ResidentTable::open(play.base.store(), id, Keys::Word.schema(), schema, Box::new(Sums::default)).err().unwrap();
+    let error = ResidentTable::open(play.base.store(), id, Keys::Word.schema(), schema, Arc::new(Sums::default)).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.message().contains("table 1 of object 9"), "{error}");
 }

@@ -106,20 +106,20 @@ fn tumbling_count_sum_max() {
         let directory = tempfile::tempdir().unwrap();
         let blocks: Arc<dyn BlockStore> = Arc::new(RocksStore::open(directory.path(), RocksOptions::default()).unwrap());
         let store = Store::open(blocks, StoreOptions::default()).unwrap();
-        let new = Box::new(Aggregates::default);
+        let new = Arc::new(Aggregates::default);
         let id = TableId::new(ObjectId(1), 0);
         let mut table = ResidentTable::open(&store, id, schema(&["key"]), schema(&["count", "sum", "max"]), new).unwrap();
         let mut slots = Vec::new();
         let (mut push, mut flush, mut commit, mut bytes) = (0.0, 0.0, 0.0, 0);
         let mut epoch = clock.elapsed();
         for (number, (window, column, values)) in batches.iter().enumerate() {
-            let state = table.intern(*window, std::slice::from_ref(column), &mut slots).unwrap();
+            let state = table.shards_mut()[0].intern(*window, std::slice::from_ref(column), &mut slots).unwrap();
             slots.iter().for_each(|&slot| state.counts[slot as usize] += 1);
             slots.iter().zip(values).for_each(|(&slot, &value)| state.sums[slot as usize] += value);
             slots.iter().zip(values).for_each(|(&slot, &value)| state.maxima[slot as usize] = state.maxima[slot as usize].max(value));
             if number % EPOCH_BATCHES == EPOCH_BATCHES - 1 {
                 let pushed = clock.elapsed();
-                for closed in table.partitions().filter(|w| w + 10_000_000 < *window).collect::<Vec<_>>() {
+                for closed in table.partitions().into_iter().filter(|w| w + 10_000_000 < *window) {
                     table.drop_partition(closed);
                 }
                 let mut writes = Writes::new();
