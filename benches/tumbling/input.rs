@@ -14,6 +14,7 @@ use rand::{Rng, SeedableRng};
 const ROWS_PER_SECOND: i64 = 100_000;
 /// 2025-01-01, so that no bid is ahead of the clock.
 const START_US: i64 = 1_735_689_600_000_000;
+const HOUR_US: i64 = 3_600_000_000;
 
 /// `key BIGINT, price BIGINT, at TIMESTAMP`.
 pub fn schema() -> SchemaRef {
@@ -25,7 +26,8 @@ pub fn schema() -> SchemaRef {
 }
 
 /// `rows` bids over `keys` keys, seeded.
-pub fn bids(rows: usize, keys: i64) -> Result<Vec<RecordBatch>> {
+pub fn bids(rows: u64, keys: u64) -> Result<Vec<RecordBatch>> {
+    let (rows, keys) = (usize::try_from(rows).unwrap_or(usize::MAX), i64::try_from(keys).unwrap_or(i64::MAX));
     let mut random = SmallRng::seed_from_u64(7);
     let mut batches = Vec::new();
     let mut at = 0;
@@ -41,16 +43,35 @@ pub fn bids(rows: usize, keys: i64) -> Result<Vec<RecordBatch>> {
     Ok(batches)
 }
 
+/// More fields of a bid, which nobody asks for: with them a record has about 150 bytes.
+pub const PADDING: &str = r#","bidder":"person-4711","channel":"organic","url":"https://auctions.example/item/8842?ref=mail""#;
+
+/// Writes a bid as a JSON object.
+pub fn write_json(batch: &RecordBatch, row: usize, padding: &str, out: &mut impl Write) -> Result<()> {
+    let (key, price) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_primitive::<Int64Type>());
+    let at = batch.column(2).as_primitive::<TimestampMicrosecondType>();
+    let time = at.value_as_datetime(row).map(|t| t.format("%Y-%m-%dT%H:%M:%S%.6f").to_string()).unwrap_or_default();
+    write!(out, r#"{{"key":{},"price":{},"at":"{time}"{padding}}}"#, key.value(row), price.value(row))?;
+    Ok(())
+}
+
+/// A bid an hour after the last one.
+pub fn last_bid(batches: &[RecordBatch]) -> Result<RecordBatch> {
+    let last = batches.last().map(|batch| batch.column(2).as_primitive::<TimestampMicrosecondType>());
+    let last = last.and_then(|at| at.values().last().copied()).unwrap_or(START_US);
+    let at = TimestampMicrosecondArray::from_value(last + HOUR_US, 1);
+    let number = Int64Array::from_value(1, 1);
+    Ok(RecordBatch::try_new(schema(), vec![Arc::new(number.clone()), Arc::new(number), Arc::new(at)])?)
+}
+
 /// The bids as a file of JSON lines; gone when dropped.
-pub fn write_ndjson(batches: &[RecordBatch]) -> Result<tempfile::TempDir> {
+pub fn write_ndjson(batches: &[RecordBatch], padding: &str) -> Result<tempfile::TempDir> {
     let directory = tempfile::tempdir()?;
     let mut file = BufWriter::new(File::create(directory.path().join("bids.json"))?);
     for batch in batches {
-        let (key, price) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_primitive::<Int64Type>());
-        let at = batch.column(2).as_primitive::<TimestampMicrosecondType>();
         for row in 0..batch.num_rows() {
-            let time = at.value_as_datetime(row).map(|t| t.format("%Y-%m-%dT%H:%M:%S%.6f").to_string()).unwrap_or_default();
-            writeln!(file, r#"{{"key":{},"price":{},"at":"{time}"}}"#, key.value(row), price.value(row))?;
+            write_json(batch, row, padding, &mut file)?;
+            file.write_all(b"\n")?;
         }
     }
     file.flush()?;

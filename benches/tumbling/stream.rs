@@ -5,38 +5,27 @@ use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use headwater::{Clock, Database, Error, Options, Result, SystemClock};
+use headwater::{Clock, Database, Options, Result, SystemClock};
 
 use crate::memory::Memory;
 
-/// Runs the view over the input to its end: the time from the start of reading, and the number of groups and of rows counted.
-pub async fn run(
-    input: &str,
-    batches: &[RecordBatch],
-    file: Option<&tempfile::TempDir>,
-    clock: &SystemClock,
-) -> Result<(Duration, (usize, i64))> {
+/// Runs the view over `source` to its end: the time from the start of reading, and the number of groups and of rows counted.
+pub async fn run(source: &str, batches: &[RecordBatch], clock: &SystemClock) -> Result<(Duration, (usize, i64))> {
     let data = tempfile::tempdir()?;
     let mut options = Options::at(data.path());
     options.registry.register(Arc::new(Memory { batches: batches.to_vec() }));
     let database = Database::open(options).await?;
     let mut session = database.session();
-    let from = match (input, file) {
-        ("memory", _) => "WITH (connector = 'memory')".to_owned(),
-        ("ndjson", Some(directory)) => {
-            format!("WITH (connector = 'file', path = '{}/*.json') FORMAT PLAIN ENCODE JSON", directory.path().display())
-        }
-        _ => return Err(Error::unsupported(format!("input {input}"))),
-    };
     let script = format!(
-        "CREATE SOURCE bids (key BIGINT, price BIGINT, at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '1 second') {from};
+        "CREATE SOURCE bids (key BIGINT, price BIGINT, at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '1 second') {source};
          CREATE MATERIALIZED VIEW totals AS
          SELECT window_start, key, count(*) AS n, sum(price) AS total, max(price) AS top
          FROM TUMBLE(bids, at, INTERVAL '10 seconds') GROUP BY window_start, key EMIT ON WINDOW CLOSE;"
     );
     let start = clock.elapsed();
     session.run_script(&script, |_, _| {}).await?;
-    database.finished().await?;
+    // All that the source held is in the view, and synced.
+    session.run_script("FLUSH", |_, _| {}).await?;
     let time = clock.elapsed() - start;
     let rows = session.query("SELECT count(*) AS groups, sum(n)::BIGINT AS n FROM totals").await?;
     let value = |column: usize| rows[0].column(column).as_primitive::<Int64Type>().value(0);

@@ -364,3 +364,26 @@ fn another_schema_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.message().contains("table 1 of object 9"), "{error}");
 }
+
+/// More groups than one block holds, on shards and not: every key comes back, removed ones do not.
+#[test]
+fn many_groups_come_back_from_many_blocks() {
+    for is_split in [false, true] {
+        let mut play = Play::new(Keys::Word, false);
+        if is_split {
+            play.run(Step::Split(3));
+        }
+        let all = |value: i64| (1..=20_000).map(move |n| (n, value)).collect::<Vec<_>>();
+        play.run(Step::Add(3, all(1)));
+        play.run(Step::Flush);
+        play.run(Step::Remove(3, (1..=20_000).filter(|n| n % 2 == 0).collect()));
+        play.run(Step::Add(3, (1..=15_000).map(|n| (n, 2)).collect()));
+        play.run(Step::Flush);
+        play.run(Step::Reopen);
+        play.run(Step::Split(3));
+        play.run(Step::Add(3, all(3)));
+        play.run(Step::Flush);
+        play.run(Step::Reopen);
+        assert_eq!(play.table.as_ref().unwrap().groups(), 20_000);
+    }
+}
