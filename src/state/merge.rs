@@ -1,14 +1,19 @@
 //! The sum of sorted runs, streamed: rows in order, weights of equal rows added, what comes to nothing left out.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::interleave_record_batch;
-use headwater_types::{ChangeBatch, Error, Micros, Result, RowOrder};
+use arrow::datatypes::SchemaRef;
+use headwater_types::{ChangeBatch, Error, Micros, Result, RowOrder, order_prefix};
 
 use crate::block::Block;
 use crate::filter::Filter;
 use crate::run::Run;
+
+/// Rows read for one output row, at most, where rows cancel out: a portion of a merge has an end.
+const CANCELLED_MAX: usize = 8;
 
 /// Something sorted and net: a run, or a batch that is in memory only.
 #[derive(Clone)]
@@ -90,6 +95,8 @@ struct Cursor {
     next_block: u32,
     block: Option<Arc<Block>>,
     row: usize,
+    /// The first bytes of the row: most comparisons end here.
+    prefix: u128,
 }
 
 impl Cursor {
@@ -97,6 +104,7 @@ impl Cursor {
     fn settle(&mut self, order: &RowOrder, floor: Option<Floor>) -> Result<bool> {
         loop {
             if self.block.as_ref().is_some_and(|block| self.row < block.len()) {
+                self.prefix = order_prefix(self.head(order)?);
                 return Ok(true);
             }
             self.row = 0;
@@ -122,6 +130,13 @@ impl Cursor {
 
     fn head<'a>(&'a self, order: &RowOrder) -> Result<&'a [u8]> {
         Ok(self.block().keys(order)?.row(self.row).data())
+    }
+
+    fn compare(&self, other: &Cursor, order: &RowOrder) -> Result<Ordering> {
+        match self.prefix.cmp(&other.prefix) {
+            Ordering::Equal => Ok(self.head(order)?.cmp(other.head(order)?)),
+            unequal => Ok(unequal),
+        }
     }
 }
 
@@ -160,7 +175,10 @@ impl Picked {
         self.weights.push(weight);
     }
 
-    fn finish(self) -> Result<ChangeBatch> {
+    fn finish(self, schema: &SchemaRef) -> Result<ChangeBatch> {
+        if self.rows.is_empty() {
+            return Ok(ChangeBatch::empty(schema.clone()));
+        }
         let batches: Vec<&RecordBatch> = self.blocks.iter().map(|b| b.changes().rows()).collect();
         let rows = interleave_record_batch(&batches, &self.rows)?;
         if self.weights.iter().all(|&w| w == 1) {
@@ -171,19 +189,23 @@ impl Picked {
 }
 
 /// A merge of sorted inputs that can be stopped after any batch.
+#[allow(clippy::vec_box, reason = "cursors change places at every step: eight bytes move, not eighty")]
 pub(crate) struct Merge {
+    schema: SchemaRef,
     order: Arc<RowOrder>,
     floor: Option<Floor>,
     /// Those not at their end, by the row they stand on.
-    active: Vec<Cursor>,
-    waiting: Vec<Cursor>,
+    active: Vec<Box<Cursor>>,
+    /// Those that have to find their place among the active ones.
+    waiting: Vec<Box<Cursor>>,
     consumed: u64,
 }
 
 impl Merge {
-    pub(crate) fn new(order: &Arc<RowOrder>, inputs: impl IntoIterator<Item = Sorted>, floor: Option<Floor>) -> Merge {
-        let waiting = inputs.into_iter().map(|source| Cursor { source, next_block: 0, block: None, row: 0 }).collect();
-        Merge { order: order.clone(), floor, active: Vec::new(), waiting, consumed: 0 }
+    pub(crate) fn new(schema: &SchemaRef, order: &Arc<RowOrder>, inputs: impl IntoIterator<Item = Sorted>, floor: Option<Floor>) -> Merge {
+        let cursor = |source| Box::new(Cursor { source, next_block: 0, block: None, row: 0, prefix: 0 });
+        let waiting = inputs.into_iter().map(cursor).collect();
+        Merge { schema: schema.clone(), order: order.clone(), floor, active: Vec::new(), waiting, consumed: 0 }
     }
 
     /// Input rows read so far.
@@ -191,25 +213,25 @@ impl Merge {
         self.consumed
     }
 
-    /// The next at most `rows_max` net rows; none at the end. May be fewer than there are.
+    /// The next at most `rows_max` net rows; none at the end. May be fewer than there are, even no row where many cancelled out.
     pub(crate) fn next(&mut self, rows_max: usize) -> Result<Option<ChangeBatch>> {
-        while let Some(cursor) = self.waiting.pop() {
-            self.activate(cursor)?;
-        }
-        let mut picked = Picked::default();
-        while picked.rows.len() < rows_max && !self.active.is_empty() {
-            if let [last] = &self.active[..]
-                && picked.rows.is_empty()
-                && (last.block().len() - last.row) * 2 >= rows_max
-            {
-                return self.next_of_last(rows_max).map(Some);
-            }
-            self.pick(&mut picked, rows_max)?;
-        }
-        if picked.rows.is_empty() {
+        self.settle_waiting()?;
+        if self.active.is_empty() {
             return Ok(None);
         }
-        picked.finish().map(Some)
+        let mut picked = Picked::default();
+        let consumed_max = self.consumed + (rows_max * CANCELLED_MAX) as u64;
+        while picked.rows.len() < rows_max && self.consumed < consumed_max {
+            match &self.active[..] {
+                [] => break,
+                [last] if picked.rows.is_empty() && (last.block().len() - last.row) * 2 >= rows_max => {
+                    return self.next_of_last(rows_max).map(Some);
+                }
+                _ => self.pick(&mut picked, rows_max)?,
+            }
+            self.settle_waiting()?;
+        }
+        picked.finish(&self.schema).map(Some)
     }
 
     /// One input is left: its blocks pass as they are.
@@ -219,60 +241,64 @@ impl Merge {
         let changes = cursor.block().changes().slice(cursor.row, length);
         cursor.row += length;
         self.consumed += length as u64;
-        self.activate(cursor)?;
+        self.waiting.push(cursor);
         Ok(changes)
     }
 
-    /// Inserts a cursor where it belongs among the active ones; drops it at its end.
-    fn activate(&mut self, mut cursor: Cursor) -> Result<()> {
-        if !cursor.settle(&self.order, self.floor)? {
-            return Ok(());
+    /// Inserts each waiting cursor where it belongs among the active ones; drops it at its end.
+    fn settle_waiting(&mut self) -> Result<()> {
+        while let Some(mut cursor) = self.waiting.pop() {
+            if !cursor.settle(&self.order, self.floor)? {
+                continue;
+            }
+            let mut at = 0;
+            // Few cursors, and one that moved on a little stays near the front.
+            while at < self.active.len() && self.active[at].compare(&cursor, &self.order)? == Ordering::Less {
+                at += 1;
+            }
+            self.active.insert(at, cursor);
         }
-        let head = cursor.head(&self.order)?;
-        let mut at = 0;
-        // Few cursors, and one that moved on a little stays near the front.
-        while at < self.active.len() && self.active[at].head(&self.order)? < head {
-            at += 1;
-        }
-        self.active.insert(at, cursor);
         Ok(())
     }
 
     /// Picks from the first cursor all rows below the second's; or, where both are equal, that one row of all that have it.
     fn pick(&mut self, picked: &mut Picked, rows_max: usize) -> Result<()> {
         let mut first = self.active.remove(0);
-        let block = first.block().clone();
-        let keys = block.keys(&self.order)?;
-        let limit = block.len().min(first.row + (rows_max - picked.rows.len()));
+        let mut equal = 0;
+        while equal < self.active.len() && self.active[equal].compare(&first, &self.order)? == Ordering::Equal {
+            equal += 1;
+        }
+        if equal > 0 {
+            return self.pick_equal(picked, first, equal);
+        }
+        let (block, row) = (first.block(), first.row);
+        let limit = block.len().min(row + (rows_max - picked.rows.len()));
         let to = match self.active.first() {
             None => limit,
             Some(second) => {
-                let bound = second.head(&self.order)?;
-                lower_bound(first.row, limit, |row| keys.row(row).data() < bound)
+                let (keys, bound) = (block.keys(&self.order)?, second.head(&self.order)?);
+                lower_bound(row + 1, limit, |row| keys.row(row).data() < bound)
             }
         };
-        if to > first.row {
-            picked.range(&block, first.row, to);
-            self.consumed += (to - first.row) as u64;
-            first.row = to;
-            return self.activate(first);
-        }
-        let mut weight = block.changes().weight(first.row);
-        let row = first.row;
-        let mut equal = 0;
-        while equal < self.active.len() && self.active[equal].head(&self.order)? == keys.row(row).data() {
-            weight += self.active[equal].block().changes().weight(self.active[equal].row);
-            equal += 1;
-        }
+        picked.range(block, row, to);
+        self.consumed += (to - row) as u64;
+        first.row = to;
+        self.waiting.push(first);
+        Ok(())
+    }
+
+    /// One row that `first` and the first `equal` active cursors have.
+    fn pick_equal(&mut self, picked: &mut Picked, first: Box<Cursor>, equal: usize) -> Result<()> {
+        let weight_of = |cursor: &Cursor| cursor.block().changes().weight(cursor.row);
+        let weight = weight_of(&first) + self.active[..equal].iter().map(|cursor| weight_of(cursor)).sum::<i64>();
         if weight != 0 {
-            picked.one(&block, row, weight);
+            picked.one(first.block(), first.row, weight);
         }
         self.consumed += 1 + equal as u64;
-        let moved: Vec<Cursor> = self.active.drain(..equal).chain([first]).collect();
-        for mut cursor in moved {
-            cursor.row += 1;
-            self.activate(cursor)?;
-        }
+        let moved = self.waiting.len();
+        self.waiting.push(first);
+        self.waiting.extend(self.active.drain(..equal));
+        self.waiting[moved..].iter_mut().for_each(|cursor| cursor.row += 1);
         Ok(())
     }
 }
@@ -313,18 +339,43 @@ impl Iterator for MergedBatches {
     type Item = Result<ChangeBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.is_done {
-            return None;
+        while !self.is_done {
+            match self.merge.next(self.rows_max).transpose() {
+                Some(Ok(batch)) if batch.is_empty() => {}
+                Some(Ok(batch)) => return Some(Ok(batch)),
+                last => {
+                    self.is_done = true;
+                    return last;
+                }
+            }
         }
-        let next = self.merge.next(self.rows_max).transpose();
-        self.is_done = !matches!(next, Some(Ok(_)));
-        next
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{ArrayRef, Int64Array};
+
     use super::*;
+
+    #[test]
+    fn a_portion_ends_where_rows_cancel_out() {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..5_000));
+        let rows = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+        let gone = ChangeBatch::new(rows.clone(), (0..5_000).map(|n| if n == 4_321 { 1 } else { -1 }).collect::<Vec<i64>>()).unwrap();
+        let order = Arc::new(RowOrder::new(&rows.schema(), &[0]).unwrap());
+        let inputs = [ChangeBatch::insertions(rows.clone()), gone].map(|changes| Sorted::Fresh(Arc::new(Block::new(changes))));
+        let mut merge = Merge::new(&rows.schema(), &order, inputs, None);
+        let (mut before, mut found) = (0, Vec::new());
+        while let Some(changes) = merge.next(10).unwrap() {
+            assert!(merge.consumed() - before <= 10 * CANCELLED_MAX as u64 + 1);
+            before = merge.consumed();
+            found.extend((0..changes.len()).map(|row| (changes.rows().slice(row, 1), changes.weight(row))));
+        }
+        assert_eq!(before, 10_000);
+        assert_eq!(found, [(rows.slice(4_321, 1), 2)]);
+    }
 
     #[test]
     fn lower_bound_finds_every_place() {

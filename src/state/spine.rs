@@ -108,7 +108,7 @@ impl Spine {
     fn start(&mut self, stack: &Stack, inputs: Vec<Arc<Run>>) -> Result<()> {
         let (rows, bytes) = inputs.iter().fold((0, 0), |(r, b), run| (r + run.entry().rows, b + run.entry().decoded));
         let granted = if rows <= ROWS_AT_ONCE { rows } else { 0 };
-        let merge = Merge::new(&stack.orders.rows, inputs.iter().cloned().map(Sorted::Run), stack.floor);
+        let merge = Merge::new(&stack.schema, &stack.orders.rows, inputs.iter().cloned().map(Sorted::Run), stack.floor);
         let output = RunWriter::sorted(&self.store, self.table, &stack.schema, &stack.orders, (rows, bytes))?;
         self.merging.push(Merging { inputs, merge, output, block_rows: block_rows(rows, bytes), granted });
         Ok(())
@@ -141,6 +141,7 @@ impl Merging {
     fn work(&mut self, writes: &mut Writes) -> Result<bool> {
         while self.merge.consumed() < self.granted {
             match self.merge.next(self.block_rows)? {
+                Some(changes) if changes.is_empty() => {}
                 Some(changes) => self.output.push(changes, writes)?,
                 None => return Ok(true),
             }

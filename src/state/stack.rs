@@ -59,7 +59,7 @@ impl Hits {
 impl Stack {
     /// All parts' rows in order, net.
     pub(crate) fn merge(&self) -> Merge {
-        Merge::new(&self.orders.rows, self.parts.iter().cloned(), self.floor)
+        Merge::new(&self.schema, &self.orders.rows, self.parts.iter().cloned(), self.floor)
     }
 
     /// The rows of each of `keys`.

@@ -13,4 +13,4 @@ pub use clock::{Clock, HeldClock, SystemClock};
 pub use consolidate::{consolidate, multiplicities_negative};
 pub use epoch::{END_OF_TIME, Epoch, Micros, ObjectId, Watermarks};
 pub use error::{Error, ErrorKind, Result};
-pub use rows::RowOrder;
+pub use rows::{RowOrder, order_prefix};
