@@ -90,6 +90,10 @@ impl Place {
         }
     }
 
+    fn is_bounded(&self) -> bool {
+        !matches!(self, Self::Topic(..))
+    }
+
     async fn clear(self) -> Result<()> {
         match self {
             Self::Topic(topic, _) => topic.delete().await,
@@ -103,7 +107,7 @@ async fn pair(place: &Place, batches: &[RecordBatch], clock: &SystemClock) -> Re
     let meter = Meter::start(clock);
     let expected = batch::run(batches, place.file()).await?;
     let theirs = meter.stop();
-    let (ours, groups) = stream::run(&place.source(), batches, clock).await?;
+    let (ours, groups) = stream::run(&place.source(), place.is_bounded(), batches, clock).await?;
     if expected != groups {
         return Err(Error::bug(format!("the batch engine found {expected:?} groups and bids, the view {groups:?}")));
     }

@@ -9,8 +9,8 @@ use headwater::{Database, Options, Result, SystemClock};
 use crate::effort::{Effort, Meter};
 use crate::memory::Memory;
 
-/// Runs the view over `source` to its end: the time from the start of reading, and the number of groups and of rows counted.
-pub async fn run(source: &str, batches: &[RecordBatch], clock: &SystemClock) -> Result<(Effort, (usize, i64))> {
+/// Runs the view over `source`, which ends if it `is_bounded`, to its end: the time from the start of reading, and the number of groups and of rows counted.
+pub async fn run(source: &str, is_bounded: bool, batches: &[RecordBatch], clock: &SystemClock) -> Result<(Effort, (usize, i64))> {
     let data = tempfile::tempdir()?;
     let mut options = Options::at(data.path());
     options.registry.register(Arc::new(Memory { batches: batches.to_vec() }));
@@ -24,8 +24,12 @@ pub async fn run(source: &str, batches: &[RecordBatch], clock: &SystemClock) -> 
     );
     let meter = Meter::start(clock);
     session.run_script(&script, |_, _| {}).await?;
-    // All that the source held is in the view, and synced.
-    session.run_script("FLUSH", |_, _| {}).await?;
+    if is_bounded {
+        database.finished().await?;
+    } else {
+        // All that the source holds is in the view, and synced.
+        session.run_script("FLUSH", |_, _| {}).await?;
+    }
     let effort = meter.stop();
     let rows = session.query("SELECT count(*) AS groups, sum(n)::BIGINT AS n FROM totals").await?;
     let value = |column: usize| rows[0].column(column).as_primitive::<Int64Type>().value(0);
