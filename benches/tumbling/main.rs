@@ -3,18 +3,18 @@
 
 mod arguments;
 mod batch;
+mod effort;
 mod input;
 mod memory;
 mod stream;
 mod topic;
 
-use std::time::Duration;
-
 use arrow::array::RecordBatch;
 use clap::Parser;
-use headwater::{Clock, Error, Result, SystemClock};
+use headwater::{Error, Result, SystemClock};
 
 use arguments::{Arguments, Input};
+use effort::{Effort, Meter};
 use topic::Topic;
 
 /// As in the server.
@@ -25,25 +25,34 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let clock = SystemClock::default();
-    println!("{:<8} {:>9} {:>10} {:>14} {:>14} {:>7}", "input", "keys", "rows", "batch rows/s", "ours rows/s", "ratio");
+    println!(
+        "{:<8} {:>9} {:>10} {:>14} {:>14} {:>7} {:>10}",
+        "input", "keys", "rows", "batch rows/s", "ours rows/s", "ratio", "core ratio"
+    );
     for &keys in &arguments.keys {
         let batches = input::bids(arguments.rows, keys)?;
         for &input in &arguments.input {
             let name = format!("{input:?}").to_lowercase();
             let place = Place::fill(input, &batches).await?;
-            let mut ratios = Vec::new();
+            let (mut ratios, mut core_ratios) = (Vec::new(), Vec::new());
             for _ in 0..arguments.runs {
                 let (theirs, ours) = pair(&place, &batches, &clock).await?;
-                let (theirs, ours) = (rate(arguments.rows, theirs), rate(arguments.rows, ours));
-                println!("{name:<8} {keys:>9} {:>10} {theirs:>14.0} {ours:>14.0} {:>7.2}", arguments.rows, ours / theirs);
-                ratios.push(ours / theirs);
+                let (ratio, cores) = (theirs.time.as_secs_f64() / ours.time.as_secs_f64(), theirs.cores_s / ours.cores_s);
+                let (their_rate, our_rate) = (theirs.rate(arguments.rows), ours.rate(arguments.rows));
+                println!("{name:<8} {keys:>9} {:>10} {their_rate:>14.0} {our_rate:>14.0} {ratio:>7.2} {cores:>10.2}", arguments.rows);
+                ratios.push(ratio);
+                core_ratios.push(cores);
             }
-            ratios.sort_by(f64::total_cmp);
-            println!("{name:<8} {keys:>9} median ratio {:.2}", ratios[ratios.len() / 2]);
+            println!("{name:<8} {keys:>9} median ratio {:.2}, of core time {:.2}", median(ratios), median(core_ratios));
             place.clear().await?;
         }
     }
     Ok(())
+}
+
+fn median(mut ratios: Vec<f64>) -> f64 {
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
 }
 
 /// Where an input lies.
@@ -81,6 +90,10 @@ impl Place {
         }
     }
 
+    fn is_bounded(&self) -> bool {
+        !matches!(self, Self::Topic(..))
+    }
+
     async fn clear(self) -> Result<()> {
         match self {
             Self::Topic(topic, _) => topic.delete().await,
@@ -90,18 +103,13 @@ impl Place {
 }
 
 /// Both engines on one input, one after the other; the results are compared.
-async fn pair(place: &Place, batches: &[RecordBatch], clock: &SystemClock) -> Result<(Duration, Duration)> {
-    let start = clock.elapsed();
+async fn pair(place: &Place, batches: &[RecordBatch], clock: &SystemClock) -> Result<(Effort, Effort)> {
+    let meter = Meter::start(clock);
     let expected = batch::run(batches, place.file()).await?;
-    let theirs = clock.elapsed() - start;
-    let (ours, groups) = stream::run(&place.source(), batches, clock).await?;
+    let theirs = meter.stop();
+    let (ours, groups) = stream::run(&place.source(), place.is_bounded(), batches, clock).await?;
     if expected != groups {
         return Err(Error::bug(format!("the batch engine found {expected:?} groups and bids, the view {groups:?}")));
     }
     Ok((theirs, ours))
-}
-
-#[allow(clippy::cast_precision_loss, reason = "a rate for people")]
-fn rate(rows: u64, time: Duration) -> f64 {
-    rows as f64 / time.as_secs_f64()
 }

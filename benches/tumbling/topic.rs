@@ -31,7 +31,8 @@ impl Topic {
         })?;
         let topic = Self { brokers, name: format!("tumbling-{}", std::process::id()) };
         let new = NewTopic::new(&topic.name, PARTITIONS, TopicReplication::Fixed(1));
-        let made = topic.admin()?.create_topics([&new], &AdminOptions::new().operation_timeout(Some(WAIT))).await.map_err(|e| failed(&e))?;
+        let made =
+            topic.admin()?.create_topics([&new], &AdminOptions::new().operation_timeout(Some(WAIT))).await.map_err(|e| failed(&e))?;
         for result in made {
             result.map_err(|(name, code)| Error::external(format!("kafka: topic {name}: {code}")))?;
         }

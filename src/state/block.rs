@@ -3,8 +3,9 @@
 //! ```text
 //!  0  version u8 | flags u8: 1 = the last column holds the weights | 0 u16 | rows u32 LE
 //!  8  xxh3 of everything after it, seeded with the eight bytes before it, u64 LE
-//! 16  length of the message u32 LE, a multiple of 8 | 0 u32
-//! 24  Arrow IPC record batch message (without the schema, which the table has once)
+//! 16  length of the message u32 LE, a multiple of 8 | length of the packings u32 LE, since version 2
+//! 24  packings of the columns (pack.rs)
+//!  …  Arrow IPC record batch message (without the schema, which the table has once)
 //!  …  Arrow IPC body, each buffer compressed with LZ4 where that pays
 //! ```
 
@@ -21,11 +22,14 @@ use arrow::row::Rows;
 use headwater_types::{ChangeBatch, Error, Result, RowOrder, data_bytes};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-const VERSION: u8 = 1;
+use crate::pack::Packings;
+
+/// Of blocks with packed columns; all others have version 1.
+const VERSION: u8 = 2;
 const FLAG_WEIGHTS: u8 = 1;
 const HEADER_BYTES: usize = 24;
 
-/// Below this, the frames of LZ4 cost more than they save.
+/// Below this, packing and the frames of LZ4 cost more than they save.
 const COMPRESSED_BYTES_MIN: usize = 2 << 10;
 
 /// A decoded block. Blocks of sorted runs get their rows' order bytes when first searched or merged.
@@ -106,19 +110,22 @@ impl BlockEncoder {
             None => (changes.rows().clone(), 0),
             Some(_) => (self.append_weights(changes)?, FLAG_WEIGHTS),
         };
-        let options = if data_bytes(&rows) < COMPRESSED_BYTES_MIN { &self.plain } else { &self.compressed };
+        let (packings, rows, plain_bytes) = pack(rows)?;
+        let options = if plain_bytes < COMPRESSED_BYTES_MIN { &self.plain } else { &self.compressed };
         let mut dictionaries = DictionaryTracker::new(true);
         let (_, encoded) = IpcDataGenerator::default().encode(&rows, &mut dictionaries, options, &mut self.context)?;
         let count = u32::try_from(rows.num_rows()).map_err(|_| Error::bug("a block of more than 2^32 rows"))?;
+        let length = |bytes: usize| u32::try_from(bytes).map_err(|_| Error::bug("a block's message is too long"));
         let message = encoded.ipc_message.len().next_multiple_of(8);
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + message + encoded.arrow_data.len());
-        bytes.extend_from_slice(&[VERSION, flags, 0, 0]);
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + packings.len() + message + encoded.arrow_data.len());
+        bytes.extend_from_slice(&[if packings.is_empty() { 1 } else { VERSION }, flags, 0, 0]);
         bytes.extend_from_slice(&count.to_le_bytes());
         bytes.extend_from_slice(&[0; 8]);
-        bytes.extend_from_slice(&u32::try_from(message).map_err(|_| Error::bug("a block's message is too long"))?.to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&length(message)?.to_le_bytes());
+        bytes.extend_from_slice(&length(packings.len())?.to_le_bytes());
+        bytes.extend_from_slice(&packings);
         bytes.extend_from_slice(&encoded.ipc_message);
-        bytes.resize(HEADER_BYTES + message, 0);
+        bytes.resize(HEADER_BYTES + packings.len() + message, 0);
         bytes.extend_from_slice(&encoded.arrow_data);
         let sum = checksum(&bytes);
         bytes[8..16].copy_from_slice(&sum.to_le_bytes());
@@ -141,6 +148,21 @@ impl BlockEncoder {
     }
 }
 
+/// Packs the columns of a block that is large enough: the packings' bytes (none if nothing was packed), the columns, and the bytes of those that
+/// stayed as they were.
+fn pack(rows: RecordBatch) -> Result<(Vec<u8>, RecordBatch, usize)> {
+    let bytes = data_bytes(&rows);
+    if bytes < COMPRESSED_BYTES_MIN {
+        return Ok((Vec::new(), rows, bytes));
+    }
+    let (packings, packed) = Packings::pack(&rows)?;
+    let plain: Vec<usize> = (0..rows.num_columns()).filter(|&column| !packings.is_packed(column)).collect();
+    if plain.len() == rows.num_columns() {
+        return Ok((Vec::new(), rows, bytes));
+    }
+    Ok((packings.to_bytes(), packed, data_bytes(&rows.project(&plain)?)))
+}
+
 fn checksum(bytes: &[u8]) -> u64 {
     let seed = bytes[..8].iter().rev().fold(0u64, |seed, &byte| seed << 8 | u64::from(byte));
     xxh3_64_with_seed(&bytes[16..], seed)
@@ -153,24 +175,37 @@ fn checksum(bytes: &[u8]) -> u64 {
 pub(crate) fn decode(schema: &SchemaRef, bytes: Vec<u8>, projection: Option<&[usize]>) -> Result<ChangeBatch> {
     check(&bytes)?;
     let has_weights = bytes[1] & FLAG_WEIGHTS != 0;
-    let message_bytes = u32::from_le_bytes([bytes[16], bytes[17], bytes[18], bytes[19]]) as usize;
-    if bytes.len() < HEADER_BYTES + message_bytes {
+    let length = |at: usize| bytes[at..at + 4].iter().rev().fold(0, |length: usize, &byte| length << 8 | usize::from(byte));
+    let (message_bytes, packings_bytes) = (length(16), length(20));
+    let start = HEADER_BYTES + packings_bytes;
+    if bytes.len() < start + message_bytes {
         return Err(Error::corrupt("the block is cut short"));
     }
+    let whole = if has_weights { with_weights(schema) } else { schema.clone() };
+    let packings = match packings_bytes {
+        0 => None,
+        _ => Some(Packings::from_bytes(&bytes[HEADER_BYTES..start], whole.fields().len())?),
+    };
     let buffer = Buffer::from_vec(bytes);
-    let message = root_as_message(&buffer[HEADER_BYTES..HEADER_BYTES + message_bytes])
+    let message = root_as_message(&buffer[start..start + message_bytes])
         .map_err(|e| Error::corrupt(format!("the block's message is unreadable: {e}")))?;
     let header = message.header_as_record_batch().ok_or_else(|| Error::corrupt("the block's message is no record batch"))?;
-    let stored = if has_weights { with_weights(schema) } else { schema.clone() };
+    let stored = packings.as_ref().map_or_else(|| whole.clone(), |packings| packings.stored(&whole));
     let wanted: Option<Vec<usize>> = projection.map(|columns| {
         let weights = has_weights.then_some(schema.fields().len());
         columns.iter().copied().chain(weights).collect()
     });
-    let body = buffer.slice(HEADER_BYTES + message_bytes);
+    let body = buffer.slice(start + message_bytes);
     let rows = read_record_batch(&body, header, stored, &HashMap::new(), wanted.as_deref(), &message.version())
         .map_err(|e| Error::corrupt(format!("the block's columns are unreadable: {e}")))?;
     let count = rows.num_rows();
     let mut columns = rows.columns().to_vec();
+    if let Some(packings) = packings {
+        for (at, column) in columns.iter_mut().enumerate() {
+            let stored_at = wanted.as_ref().map_or(at, |wanted| wanted[at]);
+            *column = packings.unpack(stored_at, column, whole.field(stored_at).data_type())?;
+        }
+    }
     let weights = if has_weights { columns.pop() } else { None };
     let schema = match projection {
         Some(columns) => Arc::new(schema.project(columns)?),

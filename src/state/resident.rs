@@ -20,6 +20,7 @@ use crate::block::{BlockEncoder, decode};
 use crate::keys::{block_key, parse_partition_key, partition_number, table_bytes};
 use crate::schema::{TableKind, TableSchema};
 use crate::shard::{LogSlots, NewState, Shard};
+use crate::state_columns::StateColumns;
 use crate::{Family, Store, TableId, Writes};
 
 /// Rows of a block of the log at most.
@@ -33,30 +34,6 @@ const LOG_BLOCKS_MAX: u32 = u32::MAX / 2;
 
 /// Below, handing blocks to threads costs more than it saves.
 const INLINE_ROWS_MAX: usize = 4_096;
-
-/// The typed state columns beside a resident table's keys; slot i of every column belongs to key i.
-pub trait StateColumns: Send + Sync {
-    /// Makes room for `slots` slots; new ones are in the initial state.
-    fn resize(&mut self, slots: usize);
-
-    /// Sets these slots back to the initial state; they will be used for other keys.
-    fn reset(&mut self, slots: &[u32]);
-
-    /// The state of these slots as columns of the state schema.
-    ///
-    /// # Errors
-    /// A state that no column can hold.
-    fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>>;
-
-    /// Overwrites the state of these slots, each at most once, with what `gather` gave (restart).
-    ///
-    /// # Errors
-    /// Other columns than `gather` gives.
-    fn scatter(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()>;
-
-    /// Bytes in memory.
-    fn bytes(&self) -> usize;
-}
 
 /// Groups by partition, each partition a hash index over typed key columns and the owner's state columns.
 ///
@@ -251,7 +228,8 @@ impl<S: StateColumns> ResidentTable<S> {
         let slots = self.shards.iter().map(slots).enumerate().filter(|(_, slots)| !slots.slots.is_empty());
         let rows = if is_anew { groups } else { changes };
         log.rows += rows as u64;
-        let blocks = if rows <= BATCH_ROWS_MAX { vec![slots.collect()] } else { slots.flat_map(|(shard, slots)| chunks(shard, &slots)).collect() };
+        let blocks =
+            if rows <= BATCH_ROWS_MAX { vec![slots.collect()] } else { slots.flat_map(|(shard, slots)| chunks(shard, &slots)).collect() };
         for slots in blocks.into_iter().filter(|block: &Vec<_>| !block.is_empty()) {
             pieces.push(Piece { partition, number: log.blocks, slots });
             log.blocks += 1;

@@ -14,7 +14,7 @@ use crate::synced::SyncedNote;
 use crate::{BlockStore, Family, Writes};
 
 /// The version of everything this program writes into a data directory. It reads this one and older ones.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Where the version stands; family `Meta`. Decimal digits.
 const FORMAT_KEY: &[u8] = b"format_version";
@@ -78,7 +78,9 @@ impl RocksStore {
             Some(digits) => {
                 let version: Option<u32> = std::str::from_utf8(&digits).ok().and_then(|d| d.parse().ok());
                 match version {
-                    Some(version) if version <= FORMAT_VERSION => Ok(()),
+                    Some(FORMAT_VERSION) => Ok(()),
+                    // What is written from now on, an older program cannot read.
+                    Some(version) if version < FORMAT_VERSION => self.write_format(),
                     Some(version) => Err(Error::corrupt(format!(
                         "the data directory {place} has format {version}, this program reads up to {FORMAT_VERSION}"
                     ))
@@ -86,14 +88,16 @@ impl RocksStore {
                     None => Err(Error::corrupt(format!("the format version of the data directory {place} is unreadable"))),
                 }
             }
-            None if is_new || self.is_empty()? => {
-                let mut writes = Writes::new();
-                writes.put(Family::Meta, FORMAT_KEY.to_vec(), FORMAT_VERSION.to_string().into_bytes());
-                self.write(&writes)?;
-                self.sync()
-            }
+            None if is_new || self.is_empty()? => self.write_format(),
             None => Err(Error::corrupt(format!("the data directory {place} holds data but no format version"))),
         }
+    }
+
+    fn write_format(&self) -> Result<()> {
+        let mut writes = Writes::new();
+        writes.put(Family::Meta, FORMAT_KEY.to_vec(), FORMAT_VERSION.to_string().into_bytes());
+        self.write(&writes)?;
+        self.sync()
     }
 
     /// True if nothing was ever written: the process that created it died before the version.

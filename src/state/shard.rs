@@ -7,8 +7,8 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use headwater_types::{Error, Result};
 
-use crate::StateColumns;
 use crate::key_index::{KeyIndex, Slots};
+use crate::state_columns::StateColumns;
 
 /// Makes empty state columns.
 pub type NewState<S> = Arc<dyn Fn() -> S + Send + Sync>;

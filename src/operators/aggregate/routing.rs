@@ -1,5 +1,7 @@
 //! Rows on their way to their groups: which shard of which window each belongs to.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::take;
@@ -53,13 +55,17 @@ impl Waiting {
         }
         let (order, parts) = order_by_shard(&groups.keys, parts, is_split)?;
         let order = UInt32Array::from(order);
-        let sort = |column: &mut ArrayRef| -> Result<()> {
-            *column = take(column, &order, None)?;
+        // Calls often share an argument.
+        let mut sorted: Vec<(ArrayRef, ArrayRef)> = Vec::new();
+        let mut sort = |column: &mut ArrayRef| -> Result<()> {
+            let known = sorted.iter().find(|(from, _)| Arc::ptr_eq(from, column)).map(|(_, to)| to.clone());
+            let to = known.map_or_else(|| take(column, &order, None), Ok)?;
+            sorted.push((std::mem::replace(column, to.clone()), to));
             Ok(())
         };
-        groups.keys.iter_mut().try_for_each(sort)?;
+        groups.keys.iter_mut().try_for_each(&mut sort)?;
         for args in &mut args {
-            args.columns.iter_mut().try_for_each(sort)?;
+            args.columns.iter_mut().try_for_each(&mut sort)?;
             args.keep = args.keep.as_ref().map(|keep| sorted_flags(keep, &order)).transpose()?;
         }
         weights = weights.map(|weights| order.values().iter().map(|&row| weights[row as usize]).collect());
@@ -137,7 +143,6 @@ pub(crate) fn shard_of(keys: &[ArrayRef]) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::sync::Arc;
 
     use arrow::array::{Float64Array, Int64Array, StringArray};
 

@@ -1,4 +1,4 @@
-//! What version 1 of the format wrote is still read, and damage to it is named. `HEADWATER_GOLDEN=write` writes the file of the present version.
+//! What every version of the format wrote is still read, and damage to it is named. `HEADWATER_GOLDEN=write` writes the file of the present version.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
