@@ -15,6 +15,7 @@ mod graph;
 mod persisted;
 mod published;
 mod reader;
+mod room;
 mod sinks;
 mod sources;
 mod status;
