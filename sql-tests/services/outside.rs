@@ -82,7 +82,7 @@ impl Outside {
             let turn = self.producer();
             let producer = turn.as_ref().expect("connected above");
             for (number, event) in (begin..).zip(slice) {
-                let partition = i32::try_from(number % 4).expect("few");
+                let partition = number % PARTITIONS;
                 let text = event.text();
                 while let Err((error, _)) = producer.send(BaseRecord::<str, str>::to(&topic).partition(partition).payload(&text)) {
                     assert_eq!(error.rdkafka_error_code(), Some(rdkafka::error::RDKafkaErrorCode::QueueFull), "{error}");

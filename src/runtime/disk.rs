@@ -1,22 +1,15 @@
-//! Watches the free space of the disk: too little pauses the sources, none at all holds the epoch, until there is room again.
+//! Watches the free space of the disk: too little pauses sources and writes until there is room again.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::RecvTimeoutError;
-use headwater_state::Writes;
-use headwater_types::{Clock, Error, Result};
-
-use crate::command::Command;
-use crate::epoch_loop::{EpochLoop, answer};
+use headwater_types::{Clock, Error};
 
 /// Below this, or below 2 % of the disk, nothing more is taken: room for compaction, a checkpoint and a person.
 const FREE_BYTES_MIN: u64 = 2 << 30;
 const FREE_PERCENT_MIN: u64 = 2;
-const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// Commands kept while an epoch waits for room; the rest stays in its queue.
-const DEFERRED_MAX: usize = 1_024;
+pub(crate) const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Free bytes and all bytes of a disk.
 type Space = (u64, u64);
@@ -59,7 +52,7 @@ impl DiskWatch {
     }
 
     /// A write found no room, whatever the last look said.
-    fn refused(&mut self) {
+    pub fn refused(&mut self) {
         let place = &self.place;
         self.full = Some(format!("no space left on {place}; sources and writes are paused until there is room"));
         self.checked = None;
@@ -83,52 +76,6 @@ fn too_full((free, total): Space) -> bool {
 /// What a write is told while nothing more is taken.
 pub(crate) fn no_room(message: String) -> Error {
     Error::storage(message).with_sqlstate(Error::DISK_FULL).with_hint("free some space, then repeat the statement")
-}
-
-impl EpochLoop {
-    /// Writes an epoch. Without room for it the epoch waits, whole: its rows are in the operators already, so nothing is taken until it is
-    /// written, and what came with it is neither lost nor refused.
-    pub(crate) fn write_epoch(&mut self, writes: &Writes) -> Result<()> {
-        loop {
-            match self.store.blocks().write(writes) {
-                Err(error) if error.is_disk_full() => {
-                    self.disk.refused();
-                    self.wait_for_room(error)?;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    /// A second in which only those are answered who need no epoch.
-    ///
-    /// # Errors
-    /// `full`, if the database is to end meanwhile.
-    fn wait_for_room(&mut self, full: Error) -> Result<()> {
-        let until = self.clock.elapsed() + CHECK_EVERY;
-        loop {
-            let left = until.saturating_sub(self.clock.elapsed());
-            if self.deferred.len() >= DEFERRED_MAX {
-                std::thread::park_timeout(left);
-                return Ok(());
-            }
-            match self.inbox.recv_timeout(left) {
-                Ok(Command::Status { reply }) => answer(reply, Ok(self.status())),
-                Ok(Command::Write { reply, .. }) => answer(reply, Err(no_room(self.disk.full().unwrap_or_default()))),
-                Ok(Command::Abandon) => {
-                    self.abandoned = true;
-                    return Err(full);
-                }
-                Ok(Command::Stop { reply }) => {
-                    answer(reply, Err(full.clone()));
-                    return Err(full);
-                }
-                Ok(other) => self.deferred.push_back(other),
-                Err(RecvTimeoutError::Timeout) => return Ok(()),
-                Err(RecvTimeoutError::Disconnected) => return Err(full),
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod persisted;
 mod published;
 mod reader;
 mod relations;
+mod room;
 mod scan;
 mod sinks;
 mod sources;

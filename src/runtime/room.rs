@@ -1,0 +1,58 @@
+//! An epoch that finds no room on the disk waits, whole, until there is some.
+
+use crossbeam_channel::RecvTimeoutError;
+use headwater_state::Writes;
+use headwater_types::{Error, Result};
+
+use crate::command::Command;
+use crate::disk::{CHECK_EVERY, no_room};
+use crate::epoch_loop::{EpochLoop, answer};
+
+/// Commands kept while an epoch waits for room; the rest stays in its queue.
+const DEFERRED_MAX: usize = 1_024;
+
+impl EpochLoop {
+    /// Writes an epoch. Without room for it the epoch waits, whole: its rows are in the operators already, so nothing is taken until it is
+    /// written, and what came with it is neither lost nor refused.
+    pub(crate) fn write_epoch(&mut self, writes: &Writes) -> Result<()> {
+        loop {
+            match self.store.blocks().write(writes) {
+                Err(error) if error.is_disk_full() => {
+                    self.disk.refused();
+                    self.wait_for_room(error)?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// A second in which only those are answered who need no epoch.
+    ///
+    /// # Errors
+    /// `full`, if the database is to end meanwhile.
+    fn wait_for_room(&mut self, full: Error) -> Result<()> {
+        let until = self.clock.elapsed() + CHECK_EVERY;
+        loop {
+            let left = until.saturating_sub(self.clock.elapsed());
+            if self.deferred.len() >= DEFERRED_MAX {
+                std::thread::park_timeout(left);
+                return Ok(());
+            }
+            match self.inbox.recv_timeout(left) {
+                Ok(Command::Status { reply }) => answer(reply, Ok(self.status())),
+                Ok(Command::Write { reply, .. }) => answer(reply, Err(no_room(self.disk.full().unwrap_or_default()))),
+                Ok(Command::Abandon) => {
+                    self.abandoned = true;
+                    return Err(full);
+                }
+                Ok(Command::Stop { reply }) => {
+                    answer(reply, Err(full.clone()));
+                    return Err(full);
+                }
+                Ok(other) => self.deferred.push_back(other),
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return Err(full),
+            }
+        }
+    }
+}
