@@ -66,8 +66,8 @@ impl Session {
         match id {
             RelationId::Object(object, part) => {
                 let id = *object;
-                if let (Some(object), false) = (&source.object, source.is_followed()) {
-                    return Ok(Arc::new(source_late(&self.shared.catalog(), object, cut)?));
+                if !source.is_followed() {
+                    return Ok(Arc::new(source_late(&self.shared.catalog(), id, source.schema.clone(), cut)));
                 }
                 if let (Part::Rows, Some(object)) = (part, &source.object) {
                     refuse_source(object)?;
