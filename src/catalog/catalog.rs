@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
-use headwater_state::TableId;
 use headwater_types::{Error, ObjectId, Result};
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Column, Object, ObjectKind};
+use crate::{Column, Object, ObjectKind, Part};
 
 /// Everything that has a name. A clone is cheap and independent: a whole script is bound against one before anything of it is applied.
 #[derive(Debug, Clone, Default)]
@@ -18,51 +16,6 @@ pub struct Catalog {
     names: BTreeMap<String, ObjectId>,
     /// The last number given; numbers of dropped objects are not used again.
     pub(crate) last: u32,
-}
-
-/// Which relation of an object: its rows, or one of those that exist beside it without being declared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub enum Part {
-    /// `name`
-    #[default]
-    Rows,
-    /// `name$late`: rows that came after their window had closed.
-    Late,
-    /// `name$errors`: records and rows that could not be taken, with the reason.
-    Errors,
-}
-
-impl Part {
-    /// What stands after the object's name.
-    #[must_use]
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Part::Rows => "",
-            Part::Late => "$late",
-            Part::Errors => "$errors",
-        }
-    }
-
-    /// Which relation of its object table `table` keeps.
-    #[must_use]
-    pub fn at(table: TableId) -> Self {
-        match table.number {
-            TableId::LATE => Part::Late,
-            TableId::ERRORS => Part::Errors,
-            _ => Part::Rows,
-        }
-    }
-
-    /// Where this relation of `object` is kept.
-    #[must_use]
-    pub fn of(self, object: ObjectId) -> TableId {
-        let number = match self {
-            Part::Rows => TableId::ROWS,
-            Part::Late => TableId::LATE,
-            Part::Errors => TableId::ERRORS,
-        };
-        TableId::new(object, number)
-    }
 }
 
 /// What a name stands for.

@@ -4,8 +4,10 @@
 mod catalog;
 mod column;
 mod object;
+mod part;
 mod stored;
 
-pub use catalog::{Catalog, Named, Part};
+pub use catalog::{Catalog, Named};
 pub use column::Column;
 pub use object::{Derived, Encode, Object, ObjectKind, SinkSpec, SourceSpec, TableSpec, Watermark, WhenIdle};
+pub use part::Part;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use headwater_catalog::{Column, Encode, Object, ObjectKind, SinkSpec, SourceSpec, Watermark, WhenIdle};
 use headwater_connectors::{Encoding, Format, Include, Options, Registry, SinkDefinition, SourceDefinition};
-use headwater_runtime::{EventTime, SinkDef, SourceDef, TableDef};
-use headwater_types::{Error, Result};
+use headwater_runtime::{Dated, EventTime, Runtime, SinkDef, SourceDef, TableDef};
+use headwater_types::{Clock, Error, Result};
 
 fn encoding(encode: Option<&Encode>) -> Result<(Format, Encoding, Options)> {
     let Some(encode) = encode else { return Ok((Format::Plain, Encoding::Native, Options::new())) };
@@ -32,6 +33,14 @@ pub(crate) fn event_time(watermark: &Watermark) -> EventTime {
         idle_timeout_us: watermark.idle_timeout_us,
         max_ahead_us: watermark.max_ahead_us,
         advance_when_idle: watermark.when_idle == WhenIdle::Advance,
+    }
+}
+
+/// `rows` without those that have no usable event time by now. Epoch time is never before this, so what is taken here is taken by the loop.
+pub(crate) fn dated(runtime: &Runtime, clock: &dyn Clock, table: &Object, rows: RecordBatch) -> Result<Dated> {
+    match table.watermark() {
+        Some(watermark) => event_time(watermark).date(rows, clock.now().max(runtime.published().now)),
+        None => Ok(Dated { rows, max_seen: None, refused: Vec::new() }),
     }
 }
 

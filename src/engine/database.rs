@@ -139,7 +139,7 @@ impl Database {
         if !matches!(object.kind, headwater_catalog::ObjectKind::Table(_)) {
             return Err(Error::invalid(format!("{} \"{table}\" is no table", object.kind.noun())).with_sqlstate("42809"));
         }
-        Ok(Inserter::new(self.shared.clone(), object.clone()))
+        Ok(Inserter::new(self.shared.runtime.clone(), self.shared.clock.clone(), object.clone()))
     }
 
     /// How everything stands.

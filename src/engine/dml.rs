@@ -7,13 +7,12 @@ use arrow::compute;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::PhysicalExpr;
 use headwater_catalog::{Object, Part};
-use headwater_runtime::{Conflict, Dated, Refused, TableWrite, WriteDone};
+use headwater_runtime::{Conflict, Refused, TableWrite, WriteDone};
 use headwater_sql::{Changed, CopyFrom, Insert, OnConflict, Returning};
 use headwater_types::{Error, ObjectId, Result};
 
-use crate::connect::event_time;
+use crate::connect::dated;
 use crate::copy_in::WRITE_BYTES;
-use crate::database::Shared;
 use crate::provider::ours;
 use crate::outcome::Notice;
 use crate::{CopyIn, CopyKind, Outcome, Session};
@@ -40,7 +39,7 @@ impl Session {
 
     /// Rows without a usable event time go to the table's `$errors`; they are neither counted nor returned, a notice tells of them.
     async fn insert_rows(&mut self, insert: &Insert, rows: RecordBatch, conflict: Conflict) -> Result<Outcome> {
-        let dated = dated(&self.shared, &insert.table, rows)?;
+        let dated = dated(&self.shared.runtime, self.shared.clock.as_ref(), &insert.table, rows)?;
         let returned = returning(insert.returning.as_ref(), &dated.rows)?;
         let count = dated.rows.num_rows() as u64;
         let notices: Vec<String> = dated.refused.iter().map(|refused| refused_notice(&insert.table, refused)).collect();
@@ -157,7 +156,7 @@ impl Session {
 
     async fn write_copied(&mut self, copy: &mut CopyIn) -> Result<()> {
         if let Some(rows) = copy.take()? {
-            let dated = dated(&self.shared, copy.target(), rows)?;
+            let dated = dated(&self.shared.runtime, self.shared.clock.as_ref(), copy.target(), rows)?;
             self.notices.extend(dated.refused.iter().map(|refused| Notice::new(refused_notice(copy.target(), refused))));
             let write = TableWrite { insert: Some(dated.rows), refused: dated.refused, ..TableWrite::default() };
             self.write(copy.target().id, write).await?;
@@ -239,14 +238,6 @@ fn table_rows(schema: &SchemaRef, batches: &[RecordBatch], table: &Object) -> Re
         }
     }
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
-}
-
-/// `rows` without those that have no usable event time by now. Epoch time is never before this, so what is taken here is taken by the loop.
-pub(crate) fn dated(shared: &Shared, table: &Object, rows: RecordBatch) -> Result<Dated> {
-    match table.watermark() {
-        Some(watermark) => event_time(watermark).date(rows, shared.clock.now().max(shared.runtime.published().now)),
-        None => Ok(Dated { rows, max_seen: None, refused: Vec::new() }),
-    }
 }
 
 fn refused_notice(table: &Object, refused: &Refused) -> String {

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use headwater_catalog::Object;
-use headwater_runtime::{EpochChanges, TableWrite, WriteDone};
-use headwater_types::{Error, Result};
+use headwater_runtime::{EpochChanges, Runtime, TableWrite, WriteDone};
+use headwater_types::{Clock, Error, Result};
 use tokio::sync::mpsc;
 
-use crate::database::Shared;
-use crate::dml::dated;
+use crate::connect::dated;
 
 /// Inserts batches into one table.
 pub struct Inserter {
-    shared: Arc<Shared>,
+    runtime: Runtime,
+    clock: Arc<dyn Clock>,
     table: Arc<Object>,
 }
 
 impl Inserter {
-    pub(crate) fn new(shared: Arc<Shared>, table: Arc<Object>) -> Self {
-        Self { shared, table }
+    pub(crate) fn new(runtime: Runtime, clock: Arc<dyn Clock>, table: Arc<Object>) -> Self {
+        Self { runtime, clock, table }
     }
 
     /// The columns that a batch must have: names, types, order.
@@ -37,9 +37,9 @@ impl Inserter {
     pub async fn insert(&self, batch: RecordBatch) -> Result<WriteDone> {
         let rows = RecordBatch::try_new(self.schema(), batch.columns().to_vec())
             .map_err(|e| Error::invalid(format!("the batch does not fit table \"{}\": {e}", self.table.name)).with_sqlstate("42804"))?;
-        let dated = dated(&self.shared, &self.table, rows)?;
+        let dated = dated(&self.runtime, self.clock.as_ref(), &self.table, rows)?;
         let write = TableWrite { insert: Some(dated.rows), refused: dated.refused, ..TableWrite::default() };
-        self.shared.runtime.write(self.table.id, write).await
+        self.runtime.write(self.table.id, write).await
     }
 }
 

@@ -77,8 +77,8 @@ impl Session {
     ) -> Result<Arc<dyn TableProvider>> {
         match id {
             RelationId::Object(object, part) => {
-                if let (Some(object), false) = (&source.object, source.is_followed()) {
-                    return Ok(Arc::new(source_late(&self.shared.catalog(), object, cut)?));
+                if !source.is_followed() {
+                    return Ok(Arc::new(source_late(&self.shared.catalog(), *object, source.schema.clone(), cut)));
                 }
                 let snapshot = cut.relation(part.of(*object))?;
                 Ok(Arc::new(SnapshotTable::new(source.schema.clone(), snapshot.clone())))

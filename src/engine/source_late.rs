@@ -14,12 +14,11 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use headwater_catalog::{Catalog, Column, Object, Part};
+use headwater_catalog::{Catalog, Object, Part};
 use headwater_runtime::Published;
 use headwater_state::Snapshot;
-use headwater_types::{Error, Result};
+use headwater_types::{Error, ObjectId, Result};
 
-use crate::database::missing;
 use crate::provider::external;
 
 /// The columns of a view's `$late` that come before the row.
@@ -38,20 +37,15 @@ pub(crate) struct SourceLate {
     views: Vec<OfView>,
 }
 
-/// The late rows of the views over `source` at `cut`. A view that is off the cut has none to show.
-///
-/// # Errors
-/// `NotFound` for an object without late rows.
-pub(crate) fn source_late(catalog: &Catalog, source: &Object, cut: &Published) -> Result<SourceLate> {
-    let name = format!("{}$late", source.name);
-    let schema = Column::schema(&catalog.resolve(&name).ok_or_else(|| missing(&name))?.columns);
+/// The late rows of the views over `source` at `cut`, as rows of `schema`. A view that is off the cut has none to show.
+pub(crate) fn source_late(catalog: &Catalog, source: ObjectId, schema: SchemaRef, cut: &Published) -> SourceLate {
     let of_view = |object: &Arc<Object>| {
         let late = cut.relation(Part::Late.of(object.id)).ok()?.clone();
         Some(OfView { name: object.name.clone(), late })
     };
-    let mut views: Vec<OfView> = catalog.with_dependents(source.id).iter().filter_map(of_view).collect();
+    let mut views: Vec<OfView> = catalog.with_dependents(source).iter().filter_map(of_view).collect();
     views.reverse();
-    Ok(SourceLate { schema, views })
+    SourceLate { schema, views }
 }
 
 impl fmt::Debug for SourceLate {
