@@ -96,6 +96,8 @@ pub(crate) struct Courier {
     pub deliverable: Deliverable,
     pub line: Line,
     retries: u64,
+    /// The next pause, if the target does not answer.
+    back_off: Duration,
 }
 
 /// How a courier reaches the loop.
@@ -123,27 +125,35 @@ impl Asker {
 
 impl Courier {
     pub fn new(def: SinkDef, runtime: Asker, deliverable: Deliverable, line: Line) -> Self {
-        Self { def, runtime, deliverable, line, retries: 0 }
+        Self { def, runtime, deliverable, line, retries: 0, back_off: BACK_OFF_MIN }
     }
 
     /// Delivers until the database shuts down or an error says that trying again does not help.
     pub async fn run(mut self) {
-        let mut pause = BACK_OFF_MIN;
         loop {
-            let before = self.retries;
-            match self.deliver_all().await {
-                Err(error) if error.kind() == ErrorKind::Cancelled => return,
-                Err(error) => {
-                    let stop = !error.kind().is_retryable();
-                    self.retries += 1;
-                    if self.tell_state(Some(error.to_string()), stop).await.is_err() || stop {
-                        return;
-                    }
-                }
-                Ok(()) => return,
+            let Err(error) = self.deliver_all().await else { return };
+            if error.kind() == ErrorKind::Cancelled {
+                return;
             }
-            pause = if self.retries == before + 1 { (pause * 2).min(BACK_OFF_MAX) } else { BACK_OFF_MIN };
+            self.retries += 1;
+            let pause = self.next_pause(error.kind());
+            let told = self.tell_state(Some(error.to_string()), pause.is_none()).await;
+            let (Ok(()), Some(pause)) = (told, pause) else { return };
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// When to try again after an error of this kind; `None` if that cannot help.
+    fn next_pause(&mut self, kind: ErrorKind) -> Option<Duration> {
+        match kind {
+            ErrorKind::External => {
+                let pause = self.back_off;
+                self.back_off = (pause * 2).min(BACK_OFF_MAX);
+                Some(pause)
+            }
+            // The target is not what it must be: somebody has to repair it, and no more than that.
+            ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Exists | ErrorKind::InUse | ErrorKind::Limit => Some(BACK_OFF_MAX),
+            _ => None,
         }
     }
 
@@ -158,6 +168,7 @@ impl Courier {
         let mut mark = self.reconcile(sink.as_mut()).await?;
         let mut seen = mark.epoch;
         self.tell_state(None, false).await?;
+        self.back_off = BACK_OFF_MIN;
         loop {
             self.deliverable.beyond(seen).await?;
             let answer = self.outbox(OutboxPart::Epochs(seen, self.deliverable.upto())).await?;

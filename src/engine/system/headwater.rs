@@ -147,14 +147,19 @@ pub const VIEWS: Relation = Relation {
 pub const SINKS: Relation = Relation {
     schema: "headwater",
     name: "sinks",
-    columns: "name text, connector text, delivered_epoch int8, backlog_bytes int8, retries int8, message text",
+    columns: "name text, connector text, state text, delivered_epoch int8, backlog_bytes int8, retries int8, message text",
     rows: |facts| {
         let sink = |s: &headwater_runtime::SinkStatus| {
             let connector = facts.catalog.get(s.id).and_then(|o| match &o.kind {
                 headwater_catalog::ObjectKind::Sink(sink) => Some(sink.connector.clone()),
                 _ => None,
             });
-            row![name_of(facts, s.id), connector, s.delivered.map(|e| e.0), s.backlog_bytes, s.retries, s.message.as_deref()]
+            let state = match &s.message {
+                _ if s.stopped => "stopped",
+                Some(_) => "waiting",
+                None => "running",
+            };
+            row![name_of(facts, s.id), connector, state, s.delivered.map(|e| e.0), s.backlog_bytes, s.retries, s.message.as_deref()]
         };
         facts.status.runtime.sinks.iter().map(sink).collect()
     },
