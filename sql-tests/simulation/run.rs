@@ -64,7 +64,20 @@ impl Run {
         let database = ScriptDatabase::open(options, Some(memory.clone())).await?;
         let session = Some(database.session().await?);
         let (done, acknowledged, unknown, tally) = (Vec::new(), Vec::new(), Vec::new(), Tally::default());
-        Ok(Self { rng, world, memory, database, session, done, next_event: 0, next_id: 0, acknowledged, unknown, tally, late: LateViews::default() })
+        Ok(Self {
+            rng,
+            world,
+            memory,
+            database,
+            session,
+            done,
+            next_event: 0,
+            next_id: 0,
+            acknowledged,
+            unknown,
+            tally,
+            late: LateViews::default(),
+        })
     }
 
     async fn all(&mut self) -> Result<(), String> {

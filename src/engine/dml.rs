@@ -13,8 +13,8 @@ use headwater_types::{Error, ObjectId, Result};
 
 use crate::connect::dated;
 use crate::copy_in::WRITE_BYTES;
-use crate::provider::ours;
 use crate::outcome::Notice;
+use crate::provider::ours;
 use crate::{CopyIn, CopyKind, Outcome, Session};
 
 /// A block's write, kept until COMMIT.
