@@ -6,6 +6,7 @@ mod bound;
 mod casts;
 mod context;
 mod diagnostics;
+mod dialect;
 mod errors;
 #[cfg(test)]
 mod expected;

@@ -61,7 +61,7 @@ impl Planner {
         let state = SessionStateBuilder::new().with_config(settings()).with_default_features();
         let mut state = state.with_optimizer_rules(batch_rules()).build();
         headwater_operators::register(&mut state)?;
-        for function in extensions.scalar {
+        for function in crate::functions::library().into_iter().chain(extensions.scalar) {
             state.register_udf(function).map_err(from_datafusion)?;
         }
         for function in extensions.aggregate {
