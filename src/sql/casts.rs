@@ -1,21 +1,18 @@
 //! PostgreSQL's types in expressions: casts, what may be assigned to a column, literals that take the type of what they are compared with.
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, DataFusionError, Result as PlanResult, ScalarValue};
+use datafusion::common::{DFSchema, Result as PlanResult};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::expr::{Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, lit};
-use datafusion::sql::sqlparser::ast::BinaryOperator;
 use headwater_catalog::Column;
 use headwater_types::{Error, Result};
 
 use crate::errors::into_datafusion;
-use crate::functions::{Arithmetic, CastCall, Conversion, Convert, Division, IntegerOperator, difference, extract, span};
-use crate::literals::INTEGER;
+use crate::functions::{Arithmetic, CastCall, Conversion, Convert, Division, IntegerOperator, Rounding, difference, span};
 use crate::types::{Length, sql_name, type_name};
 
 /// Runs over every expression before types are coerced, in views and ad-hoc queries alike.
@@ -37,97 +34,6 @@ impl FunctionRewrite for PostgresTypes {
             other => Ok(Transformed::no(other)),
         }
     }
-}
-
-/// What must be settled while the statement is planned, since it changes types or DataFusion would refuse it before [`PostgresTypes`] sees it: a text
-/// literal takes the type of the UUID or bytes it is compared with; a date and an interval make a timestamp, two dates a number of days, two
-/// timestamps an interval of days and time; what a division gives; integers; EXTRACT.
-#[derive(Debug)]
-pub(crate) struct LiteralTypes;
-
-impl ExprPlanner for LiteralTypes {
-    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> PlanResult<PlannerResult<RawBinaryExpr>> {
-        let computes = matches!(expr.op, BinaryOperator::Plus | BinaryOperator::Minus | BinaryOperator::Multiply | BinaryOperator::Modulo);
-        // A number beside these leaves nothing to do: a long sum is not typed anew at each of its signs.
-        if computes && [&expr.right, &expr.left].iter().any(|side| is_leaf(side) && is_number(side, schema)) {
-            return Ok(PlannerResult::Original(expr));
-        }
-        let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else {
-            return Ok(PlannerResult::Original(expr));
-        };
-        let (expr, left, right) = with_typed_sides(expr, left, right);
-        if expr.op == BinaryOperator::Divide
-            && let Some(quotient) = Division::quotient(&left, &right)
-        {
-            return Ok(PlannerResult::Planned(Division::call(quotient, expr.left, expr.right)));
-        }
-        if expr.op == BinaryOperator::Minus && (both_moments(&left, &right) || both_clocks(&left, &right)) {
-            return Ok(PlannerResult::Planned(difference(expr.left, expr.right)));
-        }
-        Ok(PlannerResult::Original(expr))
-    }
-
-    fn plan_extract(&self, args: Vec<Expr>) -> PlanResult<PlannerResult<Vec<Expr>>> {
-        match args.as_slice() {
-            [Expr::Literal(field, _), Expr::Literal(ScalarValue::Int64(Some(value)), _)] if field.try_as_str() == Some(Some(INTEGER)) => {
-                let value = i32::try_from(*value).map_err(|_| DataFusionError::Internal(format!("{value} is no integer")))?;
-                Ok(PlannerResult::Planned(lit(value)))
-            }
-            _ => Ok(PlannerResult::Planned(extract(args))),
-        }
-    }
-}
-
-fn is_leaf(expr: &Expr) -> bool {
-    matches!(expr, Expr::Column(_) | Expr::Literal(..) | Expr::Cast(_))
-}
-
-fn is_number(expr: &Expr, schema: &DFSchema) -> bool {
-    expr.get_type(schema).is_ok_and(|t| t.is_numeric())
-}
-
-/// Two timestamps, or a timestamp and a date.
-fn both_moments(left: &DataType, right: &DataType) -> bool {
-    let moment = |t: &DataType| matches!(t, DataType::Timestamp(..));
-    (moment(left) && (moment(right) || *right == DataType::Date32)) || (*left == DataType::Date32 && moment(right))
-}
-
-fn both_clocks(left: &DataType, right: &DataType) -> bool {
-    let clock = |t: &DataType| matches!(t, DataType::Time32(_) | DataType::Time64(_));
-    clock(left) && clock(right)
-}
-
-/// `expr` with the types of its sides; a text literal has taken the one that the other side asks for.
-fn with_typed_sides(expr: RawBinaryExpr, left: DataType, right: DataType) -> (RawBinaryExpr, DataType, DataType) {
-    let is_bytes = |t: &DataType| matches!(t, DataType::FixedSizeBinary(16) | DataType::Binary);
-    let is_interval = |t: &DataType| matches!(t, DataType::Interval(_));
-    let is_array = |t: &DataType| matches!(t, DataType::List(_));
-    let RawBinaryExpr { op, left: l, right: r } = expr;
-    let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
-    let (adds, takes_away) = (op == BinaryOperator::Plus, op == BinaryOperator::Minus);
-    let scales = matches!(op, BinaryOperator::Multiply | BinaryOperator::Divide);
-    let takes =
-        |other: &DataType| is_bytes(other) || is_array(other) || (takes_away && is_moment(other)) || (is_interval(other) && !scales);
-    let (left_to, right_to) = match (is_text_literal(&l), is_text_literal(&r)) {
-        (false, true) if adds && is_moment(&left) => (left.clone(), interval()),
-        (true, false) if adds && is_moment(&right) => (interval(), right.clone()),
-        (false, true) if takes(&left) => (left.clone(), left.clone()),
-        (true, false) if takes(&right) => (right.clone(), right.clone()),
-        _ if (adds || takes_away) && left == DataType::Date32 && is_interval(&right) => (timestamp, right.clone()),
-        _ if (adds || takes_away) && right == DataType::Date32 && is_interval(&left) => (left.clone(), timestamp),
-        _ if takes_away && left == DataType::Date32 && right == DataType::Date32 => (DataType::Int32, DataType::Int32),
-        _ => (left.clone(), right.clone()),
-    };
-    let (l, r) = (converted(l, &left, &left_to), converted(r, &right, &right_to));
-    (RawBinaryExpr { op, left: l, right: r }, left_to, right_to)
-}
-
-fn is_moment(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Timestamp(..))
-}
-
-fn interval() -> DataType {
-    DataType::Interval(IntervalUnit::MonthDayNano)
 }
 
 /// The type of `expr`; of a chain of integer operators without typing it again.
@@ -160,6 +66,9 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema) -> PlanResult<Transform
     {
         let cast = Cast::new_from_field(Box::new(value.clone()), field.clone());
         return Ok(Transformed::yes(rewrite_cast(cast, schema)?.data));
+    }
+    if let Some(function) = Rounding::settled(&call.func, &call.args) {
+        return Ok(Transformed::yes(function.call(call.args)));
     }
     match call.name() {
         "concat" | "concat_ws" => {
@@ -225,7 +134,8 @@ fn holds_decimals(to: &DataType, from: &DataType) -> bool {
     }
 }
 
-fn converted(expr: Expr, from: &DataType, to: &DataType) -> Expr {
+/// `expr`, of type `from`, as one of type `to`.
+pub(crate) fn converted(expr: Expr, from: &DataType, to: &DataType) -> Expr {
     match conversion(from, to) {
         Some(conversion) => Convert::call(conversion, expr),
         None if from == to => expr,
@@ -283,6 +193,17 @@ fn settled((l, left): (Expr, &DataType), op: Operator, (r, right): (Expr, &DataT
     }))
 }
 
+/// Two timestamps, or a timestamp and a date.
+pub(crate) fn both_moments(left: &DataType, right: &DataType) -> bool {
+    let moment = |t: &DataType| matches!(t, DataType::Timestamp(..));
+    (moment(left) && (moment(right) || *right == DataType::Date32)) || (*left == DataType::Date32 && moment(right))
+}
+
+pub(crate) fn both_clocks(left: &DataType, right: &DataType) -> bool {
+    let clock = |t: &DataType| matches!(t, DataType::Time32(_) | DataType::Time64(_));
+    clock(left) && clock(right)
+}
+
 fn compares(operator: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
     matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
@@ -308,7 +229,7 @@ fn mixes(text: &DataType, other: &DataType) -> bool {
     *text == DataType::Utf8 && (other.is_numeric() || matches!(other, DataType::Boolean | DataType::Date32 | DataType::Timestamp(..)))
 }
 
-fn is_text_literal(expr: &Expr) -> bool {
+pub(crate) fn is_text_literal(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(value, _) if !value.is_null() && value.data_type() == DataType::Utf8)
 }
 

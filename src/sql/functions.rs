@@ -26,6 +26,7 @@ pub(crate) use cast_call::CastCall;
 pub(crate) use convert::{Conversion, Convert};
 pub(crate) use division::Division;
 pub(crate) use parse_interval::interval as parse_interval;
+pub(crate) use rounding::Rounding;
 pub(crate) use time::{difference, span};
 pub(crate) use time_parts::extract;
 

@@ -13,6 +13,7 @@ mod expected;
 mod functions;
 mod literals;
 mod parser;
+mod planned_types;
 mod planner;
 mod query;
 mod relation;

@@ -16,8 +16,9 @@ use datafusion::sql::sqlparser::ast;
 use headwater_catalog::{Catalog, Object};
 use headwater_types::{Error, Result};
 
-use crate::casts::{LiteralTypes, PostgresTypes};
+use crate::casts::PostgresTypes;
 use crate::errors::from_datafusion;
+use crate::planned_types::PlannedTypes;
 use crate::types::Types;
 use crate::windows::WindowFunctions;
 use crate::{Bound, PlannedView, Settings, Statement, binder, streaming};
@@ -72,7 +73,7 @@ impl Planner {
         }
         state.register_function_rewrite(Arc::new(PostgresTypes)).map_err(from_datafusion)?;
         let mut expr_planners: Vec<Arc<dyn ExprPlanner>> =
-            vec![Arc::new(LiteralTypes), Arc::new(UnicodeFunctionPlanner), Arc::new(DatetimeFunctionPlanner)];
+            vec![Arc::new(PlannedTypes), Arc::new(UnicodeFunctionPlanner), Arc::new(DatetimeFunctionPlanner)];
         expr_planners.extend(state.expr_planners().iter().cloned());
         Ok(Planner {
             relations: extensions.relations.into_iter().map(|(schema, name, columns)| ((schema, name), columns)).collect(),

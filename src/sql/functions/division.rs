@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, Decimal128Array, PrimitiveArray, PrimitiveBuilder};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Decimal128Array};
 use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::kernels::numeric;
 use datafusion::arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, Float32Type, Float64Type, i256};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, Result};
@@ -66,13 +67,8 @@ impl ScalarUDFImpl for Division {
         let scalar = any_scalar(&args.args);
         over_rows(&args.args, args.number_rows, scalar, |arrays| match &self.quotient {
             DataType::Decimal128(_, scale) => numerics(&decimal(&arrays[0])?, &decimal(&arrays[1])?, *scale),
-            to => {
-                let (left, right) = (cast(&arrays[0], to)?, cast(&arrays[1], to)?);
-                Ok(match to {
-                    DataType::Float32 => Arc::new(floats::<Float32Type>(left.as_primitive(), right.as_primitive(), |l, r| l / r)?),
-                    _ => Arc::new(floats::<Float64Type>(left.as_primitive(), right.as_primitive(), |l, r| l / r)?),
-                })
-            }
+            DataType::Float32 => floats::<Float32Type>(&cast(&arrays[0], &DataType::Float32)?, &cast(&arrays[1], &DataType::Float32)?),
+            _ => floats::<Float64Type>(&cast(&arrays[0], &DataType::Float64)?, &cast(&arrays[1], &DataType::Float64)?),
         })
     }
 }
@@ -89,23 +85,16 @@ fn decimal(array: &ArrayRef) -> Result<Decimal128Array> {
     Ok(array.as_primitive::<Decimal128Type>().clone())
 }
 
-fn floats<T: ArrowPrimitiveType>(
-    left: &PrimitiveArray<T>,
-    right: &PrimitiveArray<T>,
-    divide: impl Fn(T::Native, T::Native) -> T::Native,
-) -> Result<PrimitiveArray<T>>
+fn floats<T: ArrowPrimitiveType>(left: &ArrayRef, right: &ArrayRef) -> Result<ArrayRef>
 where
     T::Native: Default + PartialEq,
 {
-    let mut quotients = PrimitiveBuilder::<T>::with_capacity(left.len());
-    for pair in left.iter().zip(right.iter()) {
-        match pair {
-            (Some(_), Some(zero)) if zero == T::Native::default() => return Err(by_zero()),
-            (Some(l), Some(r)) => quotients.append_value(divide(l, r)),
-            _ => quotients.append_null(),
-        }
+    let zero = T::Native::default();
+    let divisors = right.as_primitive::<T>().values();
+    if divisors.iter().enumerate().any(|(row, value)| *value == zero && left.is_valid(row) && right.is_valid(row)) {
+        return Err(by_zero());
     }
-    Ok(quotients.finish())
+    Ok(numeric::div(left, right)?)
 }
 
 /// Quotients with `scale` digits behind the point, rounded half away from zero.

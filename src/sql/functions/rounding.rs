@@ -7,7 +7,7 @@ use datafusion::arrow::compute::cast_with_options;
 use datafusion::arrow::compute::kernels::cast::CastOptions;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Int64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue, plan_err};
-use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::{any_scalar, over_rows};
 
@@ -23,15 +23,41 @@ enum Way {
 /// `round(x [, digits])` or `trunc(x [, digits])`. Of a numeric: a numeric whose scale is `digits` where that is a literal, else the argument's. Of
 /// anything else: double precision, whole.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Rounding {
+pub(crate) struct Rounding {
     way: Way,
+    scale: Scale,
     signature: Signature,
+}
+
+/// What decides the scale of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Scale {
+    /// The second argument, while the statement is planned.
+    Open,
+    /// This number of digits, or the value's own scale. It stays when an optimizer folds the second argument to a literal.
+    Settled(Option<i64>),
 }
 
 /// Both functions.
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
-    let one = |way| Arc::new(ScalarUDF::new_from_impl(Rounding { way, signature: Signature::user_defined(Volatility::Immutable) }));
-    vec![one(Way::Round), one(Way::Truncate)]
+    vec![Arc::new(udf(Way::Round, Scale::Open)), Arc::new(udf(Way::Truncate, Scale::Open))]
+}
+
+fn udf(way: Way, scale: Scale) -> ScalarUDF {
+    ScalarUDF::new_from_impl(Rounding { way, scale, signature: Signature::user_defined(Volatility::Immutable) })
+}
+
+impl Rounding {
+    /// The function to call instead of `function` with `args`, whose type does not change any more; none if it is another one.
+    pub(crate) fn settled(function: &ScalarUDF, args: &[Expr]) -> Option<ScalarUDF> {
+        let open = function.inner().downcast_ref::<Self>().filter(|rounding| rounding.scale == Scale::Open)?;
+        let digits = match args.get(1) {
+            None => Some(0),
+            Some(Expr::Literal(value, _)) => digits_of(value),
+            Some(_) => None,
+        };
+        Some(udf(open.way, Scale::Settled(digits)))
+    }
 }
 
 /// The scale of the result and the most digits that it can need.
@@ -46,14 +72,10 @@ fn numeric_type(precision: u8, scale: i8, digits: Option<i64>) -> DataType {
     DataType::Decimal128(u8::try_from(precision).unwrap_or(38), scale_to.min(i8::try_from(precision).unwrap_or(38)))
 }
 
-fn literal_digits(args: &ReturnFieldArgs<'_>) -> Option<i64> {
-    match args.scalar_arguments.get(1) {
-        None => Some(0),
-        Some(Some(value)) => match value.cast_to(&DataType::Int64) {
-            Ok(ScalarValue::Int64(digits)) => Some(digits.unwrap_or(0)),
-            _ => None,
-        },
-        Some(None) => None,
+fn digits_of(value: &ScalarValue) -> Option<i64> {
+    match value.cast_to(&DataType::Int64) {
+        Ok(ScalarValue::Int64(digits)) => Some(digits.unwrap_or(0)),
+        _ => None,
     }
 }
 
@@ -96,8 +118,13 @@ impl ScalarUDFImpl for Rounding {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let digits = match (self.scale, args.scalar_arguments.get(1)) {
+            (Scale::Settled(digits), _) => digits,
+            (Scale::Open, None) => Some(0),
+            (Scale::Open, Some(argument)) => argument.and_then(digits_of),
+        };
         let data_type = match args.arg_fields[0].data_type() {
-            DataType::Decimal128(precision, scale) => numeric_type(*precision, *scale, literal_digits(&args)),
+            DataType::Decimal128(precision, scale) => numeric_type(*precision, *scale, digits),
             _ => DataType::Float64,
         };
         let nullable = args.arg_fields.iter().any(|f| f.is_nullable());
