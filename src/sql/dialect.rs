@@ -238,7 +238,7 @@ fn similar(pattern: &str) -> String {
     regex
 }
 
-/// Wraps a subquery that is compared with in another one, since DataFusion takes its columns for those of the query around it where both read the same
+/// Wraps a subquery that is compared with in another one: DataFusion takes its columns for those of the query around it where both read the same
 /// relation.
 fn rename_inside(right: &mut Expr) {
     let Expr::Subquery(subquery) = right else { return };

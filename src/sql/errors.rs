@@ -208,7 +208,7 @@ fn from_message(message: &str) -> Error {
 }
 
 /// The first SQLSTATE of whose words one stands in the message.
-const SQLSTATES: [(&str, &[&str]); 9] = [
+const SQLSTATES: [(&str, &[&str]); 10] = [
     ("2201E", &["logarithm"]),
     ("2201F", &["square root", "zero raised to", "complex result"]),
     ("22023", &[": invalid value", "must not include"]),
@@ -253,6 +253,7 @@ const SQLSTATES: [(&str, &[&str]); 9] = [
             "invalid value",
         ],
     ),
+    ("0A000", &["is not supported"]),
     ("22007", &["timestamp", "date32", "time64"]),
 ];
 

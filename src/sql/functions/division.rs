@@ -36,8 +36,7 @@ impl Division {
             (DataType::Decimal128(..), _) | (_, DataType::Decimal128(..)) => {
                 let ((p1, s1), (_, s2)) = (decimal(left)?, decimal(right)?);
                 let whole = (i16::from(p1) - i16::from(s1) + i16::from(s2)).clamp(0, 38);
-                let least = i16::from(s1.max(0));
-                let scale = i16::from(s1.max(s2).max(16)).min((38 - whole).max(least.max(6)));
+                let scale = i16::from(s1.max(s2)).min(38 - whole).max(16);
                 Some(DataType::Decimal128(38, i8::try_from(scale).ok()?))
             }
             _ => None,

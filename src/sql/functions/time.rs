@@ -186,8 +186,8 @@ fn by_names(zones: &StringArray, at: &TimestampMicrosecondArray, to_instant: boo
 /// A zone by its name. An offset such as `+02` means two hours to the west of UTC in PostgreSQL here, and to the east elsewhere: it is refused.
 fn named_zone(name: &str) -> Result<Tz> {
     if name.contains(['+', '-']) && name.contains(|c: char| c.is_ascii_digit()) && !name.contains('/') {
-        let message = format!("time zone \"{name}\" is not supported here: write INTERVAL '2 hours' or a zone's name");
-        return Err(DataFusionError::NotImplemented(message));
+        let message = format!("time zone \"{name}\" is not supported: write INTERVAL '2 hours' or a zone's name");
+        return Err(DataFusionError::Execution(message));
     }
     time_zone(name).ok_or_else(|| DataFusionError::Execution(format!("time zone \"{name}\" not recognized: invalid value")))
 }

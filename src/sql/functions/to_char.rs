@@ -6,9 +6,9 @@ use std::sync::Arc;
 use chrono::{Datelike, NaiveDateTime, Timelike};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
-use datafusion::common::{DataFusionError, Result, plan_err};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::{DataFusionError, Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::parse_time::naive;
 use super::{any_scalar, over_rows};
@@ -42,11 +42,20 @@ impl ScalarUDFImpl for ToChar {
         }
     }
 
-    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
-        match &args[0] {
-            DataType::Timestamp(..) => Ok(DataType::Utf8),
-            other => Err(DataFusionError::NotImplemented(format!("to_char of {} is not supported", crate::types::type_name(other)))),
+    fn return_type(&self, _args: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let time = args.arg_fields[0].data_type();
+        if !matches!(time, DataType::Timestamp(..)) {
+            return Err(DataFusionError::NotImplemented(format!("to_char of {} is not supported", crate::types::type_name(time))));
         }
+        // A format that is a literal is refused when the statement is planned, others row by row.
+        if let Some(Some(ScalarValue::Utf8(Some(format)))) = args.scalar_arguments.get(1) {
+            pieces(format).map_err(|e| DataFusionError::NotImplemented(e.message().into_owned()))?;
+        }
+        Ok(Arc::new(Field::new(self.name(), DataType::Utf8, args.arg_fields.iter().any(|f| f.is_nullable()))))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -155,7 +164,7 @@ const PATTERNS: [(&str, bool); 55] = [
 /// The pieces of `format`.
 ///
 /// # Errors
-/// `NotImplemented`, naming a pattern that is not written.
+/// `Execution`, naming a pattern that is not written.
 fn pieces(format: &str) -> Result<Vec<Piece>> {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut rest = format;
@@ -178,11 +187,11 @@ fn pieces(format: &str) -> Result<Vec<Piece>> {
         };
         let (written, after) = rest.split_at(name.len());
         if !supported {
-            return Err(DataFusionError::NotImplemented(format!("the pattern {name} of to_char is not supported")));
+            return Err(DataFusionError::Execution(format!("the pattern {name} of to_char is not supported")));
         }
         let ordinal = strip(after, "TH").map(|_| after.starts_with('T'));
         if strip(after, "SP").is_some() {
-            return Err(DataFusionError::NotImplemented("the pattern SP of to_char is not supported".to_owned()));
+            return Err(DataFusionError::Execution("the pattern SP of to_char is not supported".to_owned()));
         }
         pieces.push(Piece::Field { name, as_written: written.to_owned(), bare, ordinal });
         bare = false;
