@@ -1,21 +1,19 @@
 //! PostgreSQL's types in expressions: casts, what may be assigned to a column, literals that take the type of what they are compared with.
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as PlanResult};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
-use datafusion::logical_expr::expr::{Cast, InList};
+use datafusion::logical_expr::expr::{Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
-use datafusion::sql::sqlparser::ast::BinaryOperator;
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, lit};
 use headwater_catalog::Column;
 use headwater_types::{Error, Result};
 
 use crate::errors::into_datafusion;
-use crate::functions::{Arithmetic, Conversion, Convert, IntegerOperator, varchar};
-use crate::types::{TYPE_KEY, sql_name, type_name};
+use crate::functions::{Arithmetic, CastCall, Conversion, Convert, Division, IntegerOperator, Rounding, difference, span};
+use crate::types::{Length, sql_name, type_name};
 
 /// Runs over every expression before types are coerced, in views and ad-hoc queries alike.
 #[derive(Debug)]
@@ -29,6 +27,7 @@ impl FunctionRewrite for PostgresTypes {
     fn rewrite(&self, expr: Expr, schema: &DFSchema, _config: &ConfigOptions) -> PlanResult<Transformed<Expr>> {
         match expr {
             Expr::Cast(cast) => rewrite_cast(cast, schema),
+            Expr::ScalarFunction(call) => rewrite_call(call, schema),
             Expr::BinaryExpr(binary) => rewrite_binary(binary, schema),
             Expr::InList(list) => rewrite_list(list, schema),
             Expr::Between(between) => rewrite_between(between, schema),
@@ -37,69 +36,106 @@ impl FunctionRewrite for PostgresTypes {
     }
 }
 
-/// What must be settled while the statement is planned, since it changes types or DataFusion would refuse it before [`PostgresTypes`] sees it: a text
-/// literal takes the type of the UUID or bytes it is compared with; a date and an interval make a timestamp, two dates a number of days.
-#[derive(Debug)]
-pub(crate) struct LiteralTypes;
+/// The type of `expr`; of a chain of integer operators without typing it again.
+fn type_of(expr: &Expr, schema: &DFSchema) -> PlanResult<DataType> {
+    Arithmetic::result_type(expr).map_or_else(|| expr.get_type(schema), Ok)
+}
 
-impl ExprPlanner for LiteralTypes {
-    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> PlanResult<PlannerResult<RawBinaryExpr>> {
-        let is_bytes = |t: &DataType| matches!(t, DataType::FixedSizeBinary(16) | DataType::Binary);
-        let is_interval = |t: &DataType| matches!(t, DataType::Interval(_));
-        let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else {
-            return Ok(PlannerResult::Original(expr));
-        };
-        let RawBinaryExpr { op, left: l, right: r } = expr;
-        let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
-        let adds = matches!(op, BinaryOperator::Plus | BinaryOperator::Minus);
-        let (l, r) = match (is_text_literal(&l), is_text_literal(&r)) {
-            (false, true) if is_bytes(&left) => (l, converted(r, &right, &left)),
-            (true, false) if is_bytes(&right) => (converted(l, &left, &right), r),
-            _ if adds && left == DataType::Date32 && is_interval(&right) => (converted(l, &left, &timestamp), r),
-            _ if adds && right == DataType::Date32 && is_interval(&left) => (l, converted(r, &right, &timestamp)),
-            _ if op == BinaryOperator::Minus && left == DataType::Date32 && right == DataType::Date32 => {
-                (converted(l, &left, &DataType::Int32), converted(r, &right, &DataType::Int32))
-            }
-            _ => (l, r),
-        };
-        Ok(PlannerResult::Original(RawBinaryExpr { op, left: l, right: r }))
+/// A cast that is written cuts text to its length, and rounds times.
+fn rewrite_cast(cast: Cast, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
+    let Ok(from) = type_of(&cast.expr, schema) else { return Ok(Transformed::no(Expr::Cast(cast))) };
+    let to = cast.field.data_type();
+    let value = match (conversion(&from, to), Length::of(&cast.field)) {
+        (None, None) => return Ok(Transformed::no(Expr::Cast(cast))),
+        (Some(conversion), None) => Convert::call(conversion, *cast.expr),
+        (_, Some(length)) => {
+            let value = converted(*cast.expr, &from, to);
+            let shortening = match length {
+                Length::Characters(length) => Conversion::Cut(length),
+                Length::Digits(digits) => Conversion::Round(digits),
+            };
+            Convert::call(shortening, value)
+        }
+    };
+    Ok(Transformed::yes(value))
+}
+
+fn rewrite_call(call: ScalarFunction, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
+    if let Some(field) = CastCall::target(&call.func)
+        && let [value] = call.args.as_slice()
+    {
+        let cast = Cast::new_from_field(Box::new(value.clone()), field.clone());
+        return Ok(Transformed::yes(rewrite_cast(cast, schema)?.data));
+    }
+    if let Some(function) = Rounding::settled(&call.func, &call.args) {
+        return Ok(Transformed::yes(function.call(call.args)));
+    }
+    match call.name() {
+        "concat" | "concat_ws" => {
+            let shown = |arg: Expr| match type_of(&arg, schema) {
+                Ok(from) if !is_text(&from) && !from.is_null() => Convert::call(Conversion::Output, arg),
+                _ => arg,
+            };
+            let args = call.args.into_iter().map(shown).collect();
+            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(call.func, args))))
+        }
+        name @ ("to_timestamp" | "to_date") if call.args.len() > 1 => {
+            let error = Error::unsupported(format!("{name}(text, format) is not supported"));
+            Err(into_datafusion(error.with_hint("a cast reads ISO forms: '2020-01-31 10:00'::timestamp")))
+        }
+        _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
     }
 }
 
-fn rewrite_cast(cast: Cast, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
-    let Ok(from) = cast.expr.get_type(schema) else { return Ok(Transformed::no(Expr::Cast(cast))) };
-    match conversion(&from, cast.field.data_type()) {
-        Some(conversion) => Ok(Transformed::yes(Convert::call(conversion, *cast.expr))),
-        None => Ok(Transformed::no(Expr::Cast(cast))),
-    }
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 /// The conversion to use instead of Arrow's cast, where that differs.
 fn conversion(from: &DataType, to: &DataType) -> Option<Conversion> {
-    let is_text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    let has_fraction =
-        matches!(from, DataType::Float32 | DataType::Float64) || matches!(from, DataType::Decimal128(_, scale) if *scale > 0);
-    match to {
-        DataType::Utf8
-            if matches!(
-                from,
-                DataType::Timestamp(..) | DataType::Float32 | DataType::Float64 | DataType::Interval(_) | DataType::Binary
-            ) =>
-        {
-            Some(Conversion::Text)
-        }
-        DataType::Utf8 if *from == DataType::FixedSizeBinary(16) => Some(Conversion::Text),
-        DataType::Binary if is_text(from) => Some(Conversion::Bytes),
-        DataType::FixedSizeBinary(16) if is_text(from) => Some(Conversion::Uuid),
-        DataType::Date32 | DataType::Time64(TimeUnit::Microsecond) | DataType::Timestamp(TimeUnit::Microsecond, _) if is_text(from) => {
-            Some(Conversion::Time(to.clone()))
-        }
-        DataType::Int16 | DataType::Int32 | DataType::Int64 if has_fraction => Some(Conversion::Integer(to.clone())),
-        _ => None,
+    let differs = match to {
+        _ if from == to || from.is_null() => false,
+        DataType::Utf8 => matches!(
+            from,
+            DataType::Timestamp(..)
+                | DataType::Float32
+                | DataType::Float64
+                | DataType::Interval(_)
+                | DataType::Binary
+                | DataType::FixedSizeBinary(16)
+                | DataType::Time64(_)
+                | DataType::List(_)
+        ),
+        DataType::Int16 | DataType::Int32 | DataType::Int64 => is_text(from) || (from.is_numeric() && !holds_integers(to, from)),
+        DataType::Decimal128(..) => is_text(from) || (from.is_numeric() && !holds_decimals(to, from)),
+        DataType::Float32 | DataType::Float64 | DataType::Boolean | DataType::Date32 | DataType::Binary => is_text(from),
+        DataType::Time64(TimeUnit::Microsecond) | DataType::Timestamp(TimeUnit::Microsecond, _) | DataType::Interval(_) => is_text(from),
+        DataType::FixedSizeBinary(16) | DataType::List(_) => is_text(from),
+        _ => false,
+    };
+    differs.then(|| Conversion::To(to.clone()))
+}
+
+/// True if every value of the integer type `from` is one of `to`.
+fn holds_integers(to: &DataType, from: &DataType) -> bool {
+    from.is_signed_integer() && from.primitive_width() <= to.primitive_width()
+}
+
+/// True if every value of `from` is one of the numeric type `to`.
+fn holds_decimals(to: &DataType, from: &DataType) -> bool {
+    let DataType::Decimal128(precision, scale) = to else { return false };
+    let whole = i16::from(*precision) - i16::from(*scale);
+    match from {
+        DataType::Decimal128(p, s) => s <= scale && i16::from(*p) - i16::from(*s) <= whole,
+        DataType::Int16 => whole >= 5,
+        DataType::Int32 => whole >= 10,
+        DataType::Int64 => whole >= 19,
+        _ => false,
     }
 }
 
-fn converted(expr: Expr, from: &DataType, to: &DataType) -> Expr {
+/// `expr`, of type `from`, as one of type `to`.
+pub(crate) fn converted(expr: Expr, from: &DataType, to: &DataType) -> Expr {
     match conversion(from, to) {
         Some(conversion) => Convert::call(conversion, expr),
         None if from == to => expr,
@@ -108,34 +144,64 @@ fn converted(expr: Expr, from: &DataType, to: &DataType) -> Expr {
 }
 
 fn rewrite_binary(binary: BinaryExpr, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
-    let unchanged = |binary| Ok(Transformed::no(Expr::BinaryExpr(binary)));
-    let (Ok(left), Ok(right)) = (binary.left.get_type(schema), binary.right.get_type(schema)) else { return unchanged(binary) };
-    if left.is_integer() && right.is_integer() {
-        return match IntegerOperator::of(binary.op) {
-            Some(operator) => checked(operator, binary, &left, &right),
-            None => unchanged(binary),
-        };
+    if matches!(binary.op, Operator::And | Operator::Or) {
+        return Ok(Transformed::no(Expr::BinaryExpr(binary)));
     }
+    let (Ok(left), Ok(right)) = (type_of(&binary.left, schema), type_of(&binary.right, schema)) else {
+        return Ok(Transformed::no(Expr::BinaryExpr(binary)));
+    };
     let compares = compares(binary.op);
     let computes = matches!(binary.op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo);
     let takes_over = |other: &DataType| (compares && has_literals(other)) || (computes && other.is_numeric());
     let BinaryExpr { left: l, op, right: r } = binary;
-    let rebuilt = |l: Expr, r: Expr| Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr::new(Box::new(l), op, Box::new(r)))));
     match (is_text_literal(&l), is_text_literal(&r)) {
-        (false, true) if takes_over(&left) => rebuilt(*l, converted(*r, &right, &left)),
-        (true, false) if takes_over(&right) => rebuilt(converted(*l, &left, &right), *r),
+        (false, true) if takes_over(&left) => settled((*l, &left), op, (converted(*r, &right, &left), &left)),
+        (true, false) if takes_over(&right) => settled((converted(*l, &left, &right), &right), op, (*r, &right)),
         (false, false) if compares && (mixes(&left, &right) || mixes(&right, &left)) => {
             let message = format!("operator does not exist: {} {op} {}", type_name(&left), type_name(&right));
             Err(into_datafusion(Error::invalid(message).with_sqlstate("42883").with_hint("you might need to add explicit type casts")))
         }
-        _ => Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left: l, op, right: r }))),
+        _ if op == Operator::StringConcat && (is_text(&left) || is_text(&right)) => {
+            let text = |expr: Expr, from: &DataType| match conversion(from, &DataType::Utf8) {
+                Some(conversion) => Convert::call(conversion, expr),
+                None => expr,
+            };
+            settled((text(*l, &left), &left), op, (text(*r, &right), &right))
+        }
+        _ => settled((*l, &left), op, (*r, &right)),
     }
 }
 
-fn checked(operator: IntegerOperator, binary: BinaryExpr, left: &DataType, right: &DataType) -> PlanResult<Transformed<Expr>> {
-    let result = BinaryTypeCoercer::new(left, &binary.op, right).get_result_type()?;
-    let (l, r) = (converted(*binary.left, left, &result), converted(*binary.right, right, &result));
-    Ok(Transformed::yes(Arithmetic::call(operator, l, r)))
+/// `l op r` of these types as what PostgreSQL means by it: integers that do not overflow, divisions that fail on zero, differences in days, intervals
+/// compared by their length.
+fn settled((l, left): (Expr, &DataType), op: Operator, (r, right): (Expr, &DataType)) -> PlanResult<Transformed<Expr>> {
+    let plain = |l: Expr, r: Expr| Expr::BinaryExpr(BinaryExpr::new(Box::new(l), op, Box::new(r)));
+    let is_interval = |t: &DataType| matches!(t, DataType::Interval(_));
+    let integers = (left.is_integer() && right.is_integer()).then(|| IntegerOperator::of(op)).flatten();
+    Ok(Transformed::yes(match (op, integers) {
+        (_, Some(operator)) => {
+            let result = BinaryTypeCoercer::new(left, &op, right).get_result_type()?;
+            Arithmetic::call(operator, l, r, result)
+        }
+        (Operator::Divide, _) => match Division::quotient(left, right) {
+            Some(quotient) => Division::call(quotient, l, r),
+            None => plain(l, r),
+        },
+        (Operator::Minus, _) if both_moments(left, right) || both_clocks(left, right) => difference(l, r),
+        _ if compares(op) && is_interval(left) && is_interval(right) => plain(span(l), span(r)),
+        _ => plain(l, r),
+    }))
+}
+
+/// Two timestamps, or a timestamp and a date.
+pub(crate) fn both_moments(left: &DataType, right: &DataType) -> bool {
+    let moment = |t: &DataType| matches!(t, DataType::Timestamp(..));
+    (moment(left) && (moment(right) || *right == DataType::Date32)) || (*left == DataType::Date32 && moment(right))
+}
+
+pub(crate) fn both_clocks(left: &DataType, right: &DataType) -> bool {
+    let clock = |t: &DataType| matches!(t, DataType::Time32(_) | DataType::Time64(_));
+    clock(left) && clock(right)
 }
 
 fn compares(operator: Operator) -> bool {
@@ -163,12 +229,16 @@ fn mixes(text: &DataType, other: &DataType) -> bool {
     *text == DataType::Utf8 && (other.is_numeric() || matches!(other, DataType::Boolean | DataType::Date32 | DataType::Timestamp(..)))
 }
 
-fn is_text_literal(expr: &Expr) -> bool {
+pub(crate) fn is_text_literal(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(value, _) if !value.is_null() && value.data_type() == DataType::Utf8)
 }
 
 fn rewrite_list(list: InList, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
-    let Ok(data_type) = list.expr.get_type(schema) else { return Ok(Transformed::no(Expr::InList(list))) };
+    let Ok(data_type) = type_of(&list.expr, schema) else { return Ok(Transformed::no(Expr::InList(list))) };
+    let is_interval = matches!(data_type, DataType::Interval(_));
+    if is_interval || !(list.expr.is_volatile() || list.list.iter().all(is_constant)) {
+        return as_equalities(list, schema);
+    }
     if !has_literals(&data_type) || !list.list.iter().any(is_text_literal) {
         return Ok(Transformed::no(Expr::InList(list)));
     }
@@ -177,8 +247,20 @@ fn rewrite_list(list: InList, schema: &DFSchema) -> PlanResult<Transformed<Expr>
     Ok(Transformed::yes(Expr::InList(InList::new(list.expr, items, list.negated))))
 }
 
+fn is_constant(expr: &Expr) -> bool {
+    !expr.exists(|e| Ok(matches!(e, Expr::Column(_) | Expr::OuterReferenceColumn(..) | Expr::ScalarSubquery(_)))).unwrap_or(true)
+}
+
+/// `x = a OR x = b …`: DataFusion's list of values that differ by row takes a NULL in it for no match.
+fn as_equalities(list: InList, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
+    let equal = |item: Expr| rewrite_binary(BinaryExpr::new(list.expr.clone(), Operator::Eq, Box::new(item)), schema).map(|t| t.data);
+    let equalities = list.list.into_iter().map(equal).collect::<PlanResult<Vec<_>>>()?;
+    let any = equalities.into_iter().reduce(Expr::or).unwrap_or_else(|| lit(false));
+    Ok(Transformed::yes(if list.negated { Expr::Not(Box::new(any)) } else { any }))
+}
+
 fn rewrite_between(between: Between, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
-    let Ok(data_type) = between.expr.get_type(schema) else { return Ok(Transformed::no(Expr::Between(between))) };
+    let Ok(data_type) = type_of(&between.expr, schema) else { return Ok(Transformed::no(Expr::Between(between))) };
     if !has_literals(&data_type) || !(is_text_literal(&between.low) || is_text_literal(&between.high)) {
         return Ok(Transformed::no(Expr::Between(between)));
     }
@@ -191,15 +273,11 @@ fn rewrite_between(between: Between, schema: &DFSchema) -> PlanResult<Transforme
 pub(crate) fn cast_to(expr: Expr, schema: &DFSchema, to: &Field) -> PlanResult<Expr> {
     let from = expr.get_type(schema)?;
     let value = converted(expr, &from, to.data_type());
-    Ok(match length_max(to) {
-        Some(length) => varchar(value, length),
+    Ok(match Length::of(to) {
+        Some(Length::Characters(length)) => Convert::call(Conversion::Fit(length), value),
+        Some(Length::Digits(digits)) => Convert::call(Conversion::Round(digits), value),
         None => value,
     })
-}
-
-/// `n` of `varchar(n)`.
-fn length_max(field: &Field) -> Option<i64> {
-    field.metadata().get(TYPE_KEY)?.strip_prefix("varchar(")?.strip_suffix(')')?.parse().ok()
 }
 
 /// Column `at` of `plan`'s output as a value for `column`.

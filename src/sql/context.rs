@@ -12,11 +12,13 @@ use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPl
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF, lit};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::sql::sqlparser::parser::Parser as SqlParser;
 use headwater_catalog::{Catalog, Named, ObjectKind, Part};
 use headwater_types::{Error, ObjectId};
 
 use crate::errors::{into_datafusion, nearest};
-use crate::parser::{Name, SourceText};
+use crate::functions::CastCall;
+use crate::parser::{DIALECT, Name, SourceText};
 use crate::planner::Planner;
 use crate::{RelationId, RelationSource, Settings};
 
@@ -120,6 +122,15 @@ fn of_system(schema: &str, name: &str, columns: SchemaRef) -> RelationSource {
     RelationSource { id, name: format!("{schema}.{name}"), schema: columns, object: None, plan: None, key: None }
 }
 
+/// What stands before the type in the name of a function that casts.
+pub(crate) const CAST_TO: &str = "cast to ";
+
+/// The function `name`, which casts to `data_type`.
+fn cast_function(name: &str, data_type: &str) -> Option<Arc<ScalarUDF>> {
+    let data_type = SqlParser::new(&DIALECT).try_with_sql(data_type).and_then(|mut parser| parser.parse_data_type()).ok()?;
+    Some(Arc::new(CastCall::function(name, crate::types::field(&data_type).ok()?)))
+}
+
 /// Table functions know integers as bigint only.
 fn wide(arg: Expr) -> Expr {
     match &arg {
@@ -164,7 +175,10 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.planner.session_state().scalar_functions().get(name).cloned()
+        match name.strip_prefix(CAST_TO) {
+            Some(data_type) => cast_function(name, data_type),
+            None => self.planner.session_state().scalar_functions().get(name).cloned(),
+        }
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {

@@ -1,5 +1,6 @@
 //! DataFusion's errors as ours: the right kind, SQLSTATE and place.
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Diagnostic, SchemaError};
 use datafusion::error::DataFusionError;
@@ -195,49 +196,73 @@ fn from_arrow(error: &ArrowError) -> Error {
 
 /// An error of execution, known by its words.
 fn from_message(message: &str) -> Error {
+    let message = message.strip_prefix("Cast error: ").or_else(|| message.strip_prefix("Parser error: ")).unwrap_or(message);
+    let message = in_our_words(message);
     let lower = message.to_lowercase();
-    let message = message.strip_prefix("Cast error: ").unwrap_or(message);
     let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
-    let state = if has(&["divide by zero", "division by zero"]) {
+    if has(&["divide by zero", "division by zero"]) {
         return Error::invalid("division by zero").with_sqlstate("22012");
-    } else if has(&[
-        "overflow",
-        "out of range",
-        "can't cast value",
-        "is too large",
-        "too small",
-        "cannot be represented",
-        "is greater than max",
-        "is larger than max",
-    ]) {
-        "22003"
-    } else if has(&[
-        "error parsing timestamp",
-        "error parsing date",
-        "timestamp",
-        "date32",
-        "time64",
-        "parse interval",
-        "invalid interval",
-        "parsing interval",
-        "syntax for type date",
-        "syntax for type time",
-    ]) {
-        "22007"
-    } else if has(&[
-        "cannot cast string",
-        "cannot cast value",
-        "cannot parse",
-        "error parsing",
-        "invalid input syntax",
-        "failed to parse",
-        "invalid value",
-    ]) {
-        "22P02"
-    } else if has(&["value too long"]) {
-        "22001"
-    } else {
-        "42000"
-    };
+    }
+    let state = SQLSTATES.iter().find(|(_, words)| has(words)).map_or("42000", |(state, _)| state);
     Error::invalid(message).with_sqlstate(state)
+}
+
+/// The first SQLSTATE of whose words one stands in the message.
+const SQLSTATES: [(&str, &[&str]); 10] = [
+    ("2201E", &["logarithm"]),
+    ("2201F", &["square root", "zero raised to", "complex result"]),
+    ("22023", &[": invalid value", "must not include"]),
+    ("22008", &["field value out of range", "timestamp out of range", "interval out of range"]),
+    (
+        "22003",
+        &[
+            "overflow",
+            "out of range",
+            "can't cast value",
+            "is too large",
+            "too small",
+            "cannot be represented",
+            "is greater than max",
+            "is larger than max",
+        ],
+    ),
+    ("22001", &["value too long"]),
+    (
+        "22007",
+        &[
+            "syntax for type timestamp",
+            "syntax for type date",
+            "syntax for type time",
+            "syntax for type interval",
+            "error parsing timestamp",
+            "error parsing date",
+            "parse interval",
+            "invalid interval",
+            "parsing interval",
+        ],
+    ),
+    (
+        "22P02",
+        &[
+            "malformed array literal",
+            "cannot cast",
+            "cannot parse",
+            "error parsing",
+            "invalid input syntax",
+            "failed to parse",
+            "invalid value",
+        ],
+    ),
+    ("0A000", &["is not supported"]),
+    ("22007", &["timestamp", "date32", "time64"]),
+];
+
+/// Arrow's `Cannot cast string 'x' to value of Int32 type` as PostgreSQL says it; other messages as they are.
+fn in_our_words(message: &str) -> String {
+    let parts = || {
+        let (text, rest) = message.strip_prefix("Cannot cast string '")?.split_once("' to value of ")?;
+        let data_type: DataType = rest.split(" type").next()?.parse().ok()?;
+        Some(format!("invalid input syntax for type {}: \"{text}\"", crate::types::type_name(&data_type)))
+    };
+    parts().unwrap_or_else(|| message.to_owned())
 }

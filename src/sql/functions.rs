@@ -1,8 +1,53 @@
-//! Functions that stand in for operators and casts where PostgreSQL's results differ from DataFusion's.
+//! Functions that stand in for operators, casts and functions of the same name where PostgreSQL's results differ from DataFusion's.
 
 mod arithmetic;
+mod arrays;
+mod cast_call;
 mod convert;
+mod division;
+mod numbers;
+mod parse;
+mod parse_interval;
+mod parse_time;
 mod render;
+mod rounding;
+mod time;
+mod time_parts;
+mod to_char;
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::ArrayRef;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 pub(crate) use arithmetic::{Arithmetic, IntegerOperator};
-pub(crate) use convert::{Conversion, Convert, varchar};
+pub(crate) use cast_call::CastCall;
+pub(crate) use convert::{Conversion, Convert};
+pub(crate) use division::Division;
+pub(crate) use parse_interval::interval as parse_interval;
+pub(crate) use rounding::Rounding;
+pub(crate) use time::{difference, span};
+pub(crate) use time_parts::extract;
+
+/// Functions that take the place of DataFusion's of the same name.
+pub(crate) fn library() -> Vec<Arc<ScalarUDF>> {
+    [rounding::functions(), numbers::functions(), time::functions(), time_parts::functions(), to_char::functions()].concat()
+}
+
+/// True if no argument has a value a row.
+fn any_scalar(args: &[ColumnarValue]) -> bool {
+    args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)))
+}
+
+/// `compute` over the arguments as arrays of equal length; the result of `scalar` arguments is one value.
+fn over_rows(
+    args: &[ColumnarValue],
+    rows: usize,
+    scalar: bool,
+    compute: impl FnOnce(&[ArrayRef]) -> Result<ArrayRef>,
+) -> Result<ColumnarValue> {
+    let arrays = args.iter().map(|arg| arg.to_array(if scalar { 1 } else { rows })).collect::<Result<Vec<_>>>()?;
+    let result = compute(&arrays)?;
+    Ok(if scalar { ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?) } else { ColumnarValue::Array(result) })
+}

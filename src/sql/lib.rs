@@ -6,6 +6,7 @@ mod bound;
 mod casts;
 mod context;
 mod diagnostics;
+mod dialect;
 mod errors;
 #[cfg(test)]
 mod expected;
@@ -14,6 +15,7 @@ mod literals;
 pub mod moment;
 mod other_meanings;
 mod parser;
+mod planned_types;
 mod planner;
 mod query;
 mod relation;

@@ -4,24 +4,40 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectNamePart,
-    OrderByKind, Query, Select, SelectItem, SetExpr, Statement as Sql, Value, ValueWithSpan, VisitMut, VisitorMut,
+    AccessExpr, CastKind, DataType, DateTimeField, Distinct, Expr, ExtractSyntax, FunctionArg, FunctionArgExpr, FunctionArguments,
+    GroupByExpr, Ident, LimitClause, NamedWindowDefinition, NamedWindowExpr, ObjectNamePart, OrderByKind, Query, Select, SelectItem,
+    SetExpr, Statement as Sql, Subscript, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowSpec,
+    WindowType,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
+use headwater_types::{Error, Result};
 
-use crate::Settings;
 use crate::parser::folded;
+use crate::{Settings, dialect};
 
 /// Rewrites every query inside `statement`.
-pub(crate) fn rewrite(statement: &mut Sql, settings: &Settings) {
+///
+/// # Errors
+/// `Unsupported`, naming a construct that would mean something else here; `Invalid`: an interval that is none.
+pub(crate) fn rewrite(statement: &mut Sql, settings: &Settings) -> Result<()> {
     let mut rewriter = Rewriter { settings };
-    let _: ControlFlow<()> = VisitMut::visit(statement, &mut rewriter);
+    finished(VisitMut::visit(statement, &mut rewriter))
 }
 
 /// The same for a lone expression.
-pub(crate) fn rewrite_expr(expr: &mut Expr, settings: &Settings) {
+///
+/// # Errors
+/// As [`rewrite`].
+pub(crate) fn rewrite_expr(expr: &mut Expr, settings: &Settings) -> Result<()> {
     let mut rewriter = Rewriter { settings };
-    let _: ControlFlow<()> = VisitMut::visit(expr, &mut rewriter);
+    finished(VisitMut::visit(expr, &mut rewriter))
+}
+
+fn finished(walked: ControlFlow<Error>) -> Result<()> {
+    match walked {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
 }
 
 /// Stands between a column's name and a number where a name comes twice: plans need unique names, clients see what stands before it.
@@ -32,37 +48,75 @@ struct Rewriter<'a> {
 }
 
 impl VisitorMut for Rewriter<'_> {
-    type Break = ();
+    type Break = Error;
 
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        if let Err(error) = dialect::check(query) {
+            return ControlFlow::Break(error);
+        }
         name_columns(&mut query.body);
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         plain_positions(query);
         ControlFlow::Continue(())
     }
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        match dialect::before(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         if let Some(integer) = as_integer(expr) {
             *expr = integer;
         } else if let Some(value) = session_value(expr, self.settings) {
             *expr = value;
         } else if let Expr::Function(function) = expr {
             plain_arguments(&function.name.to_string().to_lowercase(), &mut function.args);
+            if let Some(WindowType::WindowSpec(window)) = &mut function.over {
+                plain_frame(window);
+            }
+        } else if let Expr::CompoundFieldAccess { access_chain, .. } = expr {
+            access_chain.iter_mut().for_each(plain_subscript);
+        } else {
+            dialect::after(expr);
         }
         ControlFlow::Continue(())
     }
 }
 
-/// A number that PostgreSQL reads as `integer`, which DataFusion reads as bigint, gets a cast.
+/// The field of an EXTRACT that stands for a literal of type `integer`: the one form that DataFusion lets us plan as we like. A cast would hide
+/// from functions and frames that there is a literal.
+pub(crate) const INTEGER: &str = "\u{1}integer";
+
+/// A number that PostgreSQL reads as `integer`, which DataFusion would read as bigint; with its sign.
 fn as_integer(expr: &Expr) -> Option<Expr> {
-    let Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) = expr else { return None };
+    let text = match expr {
+        Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) => text.clone(),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => format!("-{}", integer_text(expr)?),
+        _ => return None,
+    };
     if text.parse::<i32>().is_err() {
-        return as_double(text);
+        return as_double(&text);
     }
-    Some(Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr.clone()), data_type: DataType::Int(None), array: false, format: None })
+    let number = Expr::Value(ValueWithSpan { value: Value::Number(text, false), span: Span::empty() });
+    let field = DateTimeField::Custom(Ident::new(INTEGER));
+    Some(Expr::Extract { field, syntax: ExtractSyntax::From, expr: Box::new(number) })
+}
+
+/// The digits of what [`as_integer`] made, if they have no sign yet.
+fn integer_text(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Extract { field: DateTimeField::Custom(name), expr, .. } if name.value == INTEGER => match expr.as_ref() {
+            Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) if !text.starts_with('-') => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// A number with so great an exponent that no numeric of ours holds it, as double precision.
@@ -74,16 +128,36 @@ fn as_double(text: &str) -> Option<Expr> {
         return None;
     }
     let value = Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text.to_owned()), span: Span::empty() });
-    let double = DataType::DoublePrecision;
-    Some(Expr::Cast { kind: CastKind::Cast, expr: Box::new(value), data_type: double, array: false, format: None })
+    Some(Expr::Cast { kind: CastKind::Cast, expr: Box::new(value), data_type: DataType::DoublePrecision, array: false, format: None })
 }
 
 /// Takes back what [`as_integer`] did.
 fn plain_number(expr: &mut Expr) {
-    if let Expr::Cast { expr: inside, data_type: DataType::Int(None), kind: CastKind::Cast, .. } = expr
-        && matches!(inside.as_ref(), Expr::Value(ValueWithSpan { value: Value::Number(..), .. }))
+    if let Expr::Extract { field: DateTimeField::Custom(name), expr: number, .. } = expr
+        && name.value == INTEGER
     {
-        *expr = (**inside).clone();
+        *expr = (**number).clone();
+    }
+}
+
+/// Numbers of rows in a window's frame are plain.
+fn plain_frame(window: &mut WindowSpec) {
+    let Some(frame) = &mut window.window_frame else { return };
+    for bound in std::iter::once(&mut frame.start_bound).chain(&mut frame.end_bound) {
+        if let WindowFrameBound::Preceding(Some(offset)) | WindowFrameBound::Following(Some(offset)) = bound {
+            plain_number(offset);
+        }
+    }
+}
+
+/// The places of elements in arrays are plain.
+fn plain_subscript(access: &mut AccessExpr) {
+    match access {
+        AccessExpr::Subscript(Subscript::Index { index }) => plain_number(index),
+        AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride }) => {
+            [lower_bound, upper_bound, stride].into_iter().flatten().for_each(plain_number);
+        }
+        AccessExpr::Dot(_) => {}
     }
 }
 
@@ -134,6 +208,11 @@ fn plain_positions(query: &mut Query) {
         }
         if let Some(Distinct::On(exprs)) = &mut select.distinct {
             exprs.iter_mut().for_each(plain_number);
+        }
+        for NamedWindowDefinition(_, window) in &mut select.named_window {
+            if let NamedWindowExpr::WindowSpec(window) = window {
+                plain_frame(window);
+            }
         }
     });
 }

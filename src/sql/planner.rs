@@ -16,8 +16,9 @@ use datafusion::sql::sqlparser::ast;
 use headwater_catalog::{Catalog, Object};
 use headwater_types::{Error, Result};
 
-use crate::casts::{LiteralTypes, PostgresTypes};
+use crate::casts::PostgresTypes;
 use crate::errors::from_datafusion;
+use crate::planned_types::PlannedTypes;
 use crate::types::Types;
 use crate::windows::WindowFunctions;
 use crate::{Bound, PlannedView, Settings, Statement, binder, streaming};
@@ -61,7 +62,7 @@ impl Planner {
         let state = SessionStateBuilder::new().with_config(settings()).with_default_features();
         let mut state = state.with_optimizer_rules(batch_rules()).build();
         headwater_operators::register(&mut state)?;
-        for function in extensions.scalar {
+        for function in crate::functions::library().into_iter().chain(extensions.scalar) {
             state.register_udf(function).map_err(from_datafusion)?;
         }
         for function in extensions.aggregate {
@@ -72,7 +73,7 @@ impl Planner {
         }
         state.register_function_rewrite(Arc::new(PostgresTypes)).map_err(from_datafusion)?;
         let mut expr_planners: Vec<Arc<dyn ExprPlanner>> =
-            vec![Arc::new(LiteralTypes), Arc::new(UnicodeFunctionPlanner), Arc::new(DatetimeFunctionPlanner)];
+            vec![Arc::new(PlannedTypes), Arc::new(UnicodeFunctionPlanner), Arc::new(DatetimeFunctionPlanner)];
         expr_planners.extend(state.expr_planners().iter().cloned());
         Ok(Planner {
             relations: extensions.relations.into_iter().map(|(schema, name, columns)| ((schema, name), columns)).collect(),

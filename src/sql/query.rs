@@ -31,7 +31,7 @@ pub(crate) fn plan_reading(context: &Context<'_>, query: &Query) -> Result<Logic
 
 fn plan_statement(context: &Context<'_>, mut statement: Sql) -> Result<LogicalPlan> {
     other_meanings::refuse(&statement, &context.text)?;
-    literals::rewrite(&mut statement, context.settings);
+    literals::rewrite(&mut statement, context.settings)?;
     let mut planning = planner_context(context);
     let sql = SqlToRel::new_with_options(context, Planner::parser_options());
     let plan = sql.sql_statement_to_plan_with_context(statement, &mut planning).map_err(|e| in_text(e, &context.text))?;
@@ -60,7 +60,7 @@ pub(crate) fn planner_context(context: &Context<'_>) -> PlannerContext {
 
 /// An expression over columns of `schema`.
 pub(crate) fn expression(context: &Context<'_>, mut sql: datafusion::sql::sqlparser::ast::Expr, schema: &DFSchema) -> Result<Expr> {
-    literals::rewrite_expr(&mut sql, context.settings);
+    literals::rewrite_expr(&mut sql, context.settings)?;
     let planner = SqlToRel::new_with_options(context, Planner::parser_options());
     planner.sql_to_expr(sql, schema, &mut planner_context(context)).map_err(|e| in_text(e, &context.text))
 }

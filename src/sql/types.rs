@@ -33,7 +33,7 @@ pub(crate) fn field(sql_type: &ast::DataType) -> headwater_types::Result<FieldRe
         ast::DataType::Uuid => Some("uuid".to_owned()),
         ast::DataType::JSON => Some("json".to_owned()),
         ast::DataType::JSONB => Some("jsonb".to_owned()),
-        _ => length_max(sql_type).map(|n| format!("varchar({n})")),
+        _ => length(sql_type)?,
     };
     let field = Field::new("column", data_type, true);
     Ok(Arc::new(match metadata {
@@ -42,17 +42,56 @@ pub(crate) fn field(sql_type: &ast::DataType) -> headwater_types::Result<FieldRe
     }))
 }
 
-/// `n` of VARCHAR(n).
-fn length_max(sql_type: &ast::DataType) -> Option<u64> {
+/// The type with its length, such as `varchar(3)` or `timestamp(0)`, where it has one that Arrow's type does not say.
+fn length(sql_type: &ast::DataType) -> headwater_types::Result<Option<String>> {
     use ast::DataType as T;
-    match sql_type {
-        T::Varchar(length) | T::CharacterVarying(length) | T::CharVarying(length) | T::Char(length) | T::Character(length) => {
-            match length {
-                Some(ast::CharacterLength::IntegerLength { length, .. }) => Some(*length),
-                _ => None,
-            }
+    let characters = |name: &str, length: &Option<ast::CharacterLength>| match length {
+        Some(ast::CharacterLength::IntegerLength { length: 0, .. }) => {
+            Err(Error::invalid(format!("length for type {name} must be at least 1")).with_sqlstate("22023"))
         }
-        _ => None,
+        Some(ast::CharacterLength::IntegerLength { length, .. }) => Ok(Some(format!("{name}({length})"))),
+        _ => Ok(None),
+    };
+    let digits = |name: &str, digits: &Option<u64>| match digits {
+        Some(digits) if *digits > 6 => {
+            Err(Error::invalid(format!("{name}({digits}): a second has at most 6 digits behind the point")).with_sqlstate("22023"))
+        }
+        Some(digits) if *digits < 6 => Ok(Some(format!("{name}({digits})"))),
+        _ => Ok(None),
+    };
+    match sql_type {
+        T::Varchar(length) | T::CharacterVarying(length) | T::CharVarying(length) => characters("varchar", length),
+        T::Char(None) | T::Character(None) => Ok(Some("char(1)".to_owned())),
+        T::Char(length) | T::Character(length) => characters("char", length),
+        T::Timestamp(precision, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => digits("timestamptz", precision),
+        T::Timestamp(precision, _) => digits("timestamp", precision),
+        T::Time(precision, _) => digits("time", precision),
+        T::Interval { fields: None, precision: Some(p) } if *p < 6 => {
+            Err(Error::unsupported(format!("type INTERVAL({p}) is not supported")).with_hint("INTERVAL keeps microseconds"))
+        }
+        T::Interval { fields: Some(_), .. } => Err(Error::unsupported(format!("type {sql_type} is not supported")).with_hint("INTERVAL")),
+        _ => Ok(None),
+    }
+}
+
+/// What the metadata of a type says of its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// Characters at most.
+    Characters(usize),
+    /// Digits of a second.
+    Digits(u32),
+}
+
+impl Length {
+    /// The length of the type of `field`, if it has one.
+    pub(crate) fn of(field: &Field) -> Option<Self> {
+        let (name, length) = field.metadata().get(TYPE_KEY)?.strip_suffix(')')?.split_once('(')?;
+        match name {
+            "varchar" | "char" => length.parse().ok().map(Self::Characters),
+            "timestamp" | "timestamptz" | "time" => length.parse().ok().map(Self::Digits),
+            _ => None,
+        }
     }
 }
 
@@ -123,10 +162,14 @@ fn numeric(info: &ExactNumberInfo) -> headwater_types::Result<DataType> {
 
 /// The name of a type in SQL.
 pub(crate) fn sql_name(field: &Field) -> String {
-    if let Some(name) = field.metadata().get(TYPE_KEY) {
-        return name.replace("varchar", "character varying");
+    let Some(name) = field.metadata().get(TYPE_KEY) else { return type_name(field.data_type()) };
+    match name.split_once('(') {
+        Some(("varchar", length)) => format!("character varying({length}"),
+        Some(("char", length)) => format!("character({length}"),
+        Some(("timestamptz", digits)) => format!("timestamp({digits} with time zone"),
+        Some((time, digits)) => format!("{time}({digits} without time zone"),
+        None => name.clone(),
     }
-    type_name(field.data_type())
 }
 
 pub(crate) fn type_name(data_type: &DataType) -> String {

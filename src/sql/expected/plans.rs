@@ -131,16 +131,16 @@ Project: a, sum(t.b) AS s, avg(t.b) AS avg, min(t.b) AS min, max(t.b) AS max  [c
         (
             r"SELECT a % 10 AS bucket, max(b) AS m FROM t GROUP BY a % 10 HAVING count(*) > 1",
             r"
-Project: t.a % Int64(10) AS bucket, max(t.b) AS m  [changes; key: bucket]
-  Filter: count(Int64(1)) > 1  [changes; key: t.a % Int64(10)]
-    Aggregate: max(b), count(1) by (group$0)  [changes; key: t.a % Int64(10); state: unbounded]
+Project: t.a % Int32(10) AS bucket, max(t.b) AS m  [changes; key: bucket]
+  Filter: count(Int64(1)) > 1  [changes; key: t.a % Int32(10)]
+    Aggregate: max(b), count(1) by (group$0)  [changes; key: t.a % Int32(10); state: unbounded]
       Project: a, b, a % 10 AS group$0  [changes]
         table t  [changes; key: id]",
         ),
         (
             r"SELECT a, count(DISTINCT s) FILTER (WHERE b > 3) AS n FROM t GROUP BY a",
             r"
-Project: a, count(DISTINCT t.s) FILTER (WHERE t.b > CAST(Int64(3) AS Int32)) AS n  [changes; key: a]
+Project: a, count(DISTINCT t.s) FILTER (WHERE t.b > Int32(3)) AS n  [changes; key: a]
   Aggregate: count(DISTINCT s) FILTER (WHERE b > 3) by (a)  [changes; key: a; state: unbounded]
     Project: a, b, s  [changes]
       table t  [changes; key: id]",

@@ -3,12 +3,15 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListArray, StringArray, StringBuilder};
 use datafusion::arrow::datatypes::{
-    DataType, Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit, TimestampMicrosecondType,
+    DataType, Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType,
 };
 use datafusion::arrow::temporal_conversions::timestamp_us_to_datetime;
 use datafusion::common::{DataFusionError, Result};
+
+use super::convert::convert;
 
 /// The text of each value of `array`; none if Arrow's text is right already.
 pub(super) fn render(array: &dyn Array) -> Result<Option<ArrayRef>> {
@@ -38,9 +41,68 @@ pub(super) fn render(array: &dyn Array) -> Result<Option<ArrayRef>> {
             let values = array.as_fixed_size_binary();
             each(array, &mut builder, |row, out| hex(values.value(row), "", &[4, 6, 8, 10], out))?;
         }
+        DataType::Time64(TimeUnit::Microsecond) => {
+            let values = array.as_primitive::<Time64MicrosecondType>();
+            each(array, &mut builder, |row, out| time(values.value(row), out))?;
+        }
+        DataType::List(_) => {
+            let lists: &ListArray = array.as_list();
+            let elements = output(lists.values())?;
+            let nested = matches!(lists.value_type(), DataType::List(_));
+            each(array, &mut builder, |row, out| {
+                let offsets = lists.value_offsets();
+                let range = usize::try_from(offsets[row]).unwrap_or(0)..usize::try_from(offsets[row + 1]).unwrap_or(0);
+                list(elements.as_string(), range, nested, out)
+            })?;
+        }
         _ => return Ok(None),
     }
     Ok(Some(Arc::new(builder.finish())))
+}
+
+/// The text of each value as a client sees it, and as `concat` and arrays hold it: booleans are `t` and `f`.
+pub(super) fn output(array: &ArrayRef) -> Result<ArrayRef> {
+    if let DataType::Boolean = array.data_type() {
+        let letter = |value: bool| if value { "t" } else { "f" };
+        return Ok(Arc::new(array.as_boolean().iter().map(|value| value.map(letter)).collect::<StringArray>()));
+    }
+    convert(array, &DataType::Utf8)
+}
+
+/// `{1,NULL,"a b"}`.
+fn list(elements: &StringArray, range: std::ops::Range<usize>, nested: bool, out: &mut String) -> std::fmt::Result {
+    out.push('{');
+    for at in range.clone() {
+        if at > range.start {
+            out.push(',');
+        }
+        if elements.is_null(at) {
+            out.push_str("NULL");
+            continue;
+        }
+        let text = elements.value(at);
+        let special = |c: char| c.is_whitespace() || matches!(c, '{' | '}' | ',' | '"' | '\\');
+        if nested || !(text.is_empty() || text.eq_ignore_ascii_case("null") || text.contains(special)) {
+            out.push_str(text);
+            continue;
+        }
+        out.push('"');
+        for c in text.chars() {
+            if matches!(c, '"' | '\\') {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+        out.push('"');
+    }
+    out.push('}');
+    Ok(())
+}
+
+fn time(micros: i64, out: &mut String) -> std::fmt::Result {
+    let seconds = micros / 1_000_000;
+    write!(out, "{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)?;
+    fraction(micros % 1_000_000, out)
 }
 
 fn each(
