@@ -38,8 +38,11 @@ impl Interrupt {
 /// All connections of a server, by the number of the session, which the client was given.
 #[derive(Clone, Default)]
 pub struct Connections {
-    inside: Arc<Mutex<HashMap<i32, ([u8; 4], Interrupt)>>>,
+    inside: Arc<Mutex<Numbered>>,
 }
+
+/// What a request to cancel must know, and what it ends, by number.
+type Numbered = HashMap<i32, ([u8; 4], Interrupt)>;
 
 /// A connection's entry; it goes when this is dropped.
 pub struct Registered {
