@@ -11,9 +11,13 @@ use headwater_types::{Clock, Error, Result};
 use parking_lot::{Mutex, RwLock};
 
 use crate::checkpointer::Checkpointer;
+use crate::query_threads::QueryThreads;
 use crate::recovery;
 use crate::system::SessionStatus;
 use crate::{Inserter, Options, Session, Subscription};
+
+/// Queries together may take half of what the views may.
+const QUERY_SHARE: usize = 2;
 
 /// What all sessions of a database share.
 pub(crate) struct Shared {
@@ -27,6 +31,8 @@ pub(crate) struct Shared {
     /// One UPDATE or DELETE at a time: each reads the epoch that it changes.
     pub dml: tokio::sync::Mutex<()>,
     pub checkpointer: Option<Checkpointer>,
+    /// Where ad-hoc queries run.
+    pub queries: QueryThreads,
     /// The sessions of clients, by number.
     pub sessions: Mutex<BTreeMap<i32, SessionStatus>>,
 }
@@ -38,8 +44,9 @@ impl Shared {
         planner: Planner,
         catalog: Arc<RwLock<Arc<Catalog>>>,
         checkpointer: Option<Checkpointer>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        Ok(Self {
+            queries: QueryThreads::new(options.memory_limit_bytes / QUERY_SHARE)?,
             clock: options.clock.clone(),
             options,
             runtime,
@@ -49,7 +56,7 @@ impl Shared {
             dml: tokio::sync::Mutex::new(()),
             checkpointer,
             sessions: Mutex::new(BTreeMap::new()),
-        }
+        })
     }
 
     /// What exists now.
@@ -106,6 +113,7 @@ impl Database {
             Some(checkpointer) => checkpointer.close(&self.shared.runtime).await,
             None => Ok(()),
         };
+        self.shared.queries.stop().await;
         self.shared.runtime.stop().await?;
         checkpoint
     }
@@ -116,6 +124,7 @@ impl Database {
             checkpointer.abandon();
         }
         self.shared.runtime.abandon();
+        self.shared.queries.stop().await;
         self.shared.runtime.join().await;
     }
 

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use headwater_catalog::Object;
 use headwater_runtime::{EpochChanges, Runtime, TableWrite};
-use headwater_types::{Epoch, Error, Result};
+use headwater_types::{Epoch, Error, Result, equal_floats};
 use tokio::sync::mpsc;
 
 /// Inserts batches into one table.
@@ -31,7 +31,11 @@ impl Inserter {
     /// # Errors
     /// `Invalid` for other columns or a NULL where none may be; 23505 for a key that is there already.
     pub async fn insert(&self, batch: RecordBatch) -> Result<Epoch> {
-        let rows = RecordBatch::try_new(self.schema(), batch.columns().to_vec())
+        let mut columns = batch.columns().to_vec();
+        for &key in self.table.key().unwrap_or_default().iter().filter(|key| **key < batch.num_columns()) {
+            columns[key] = equal_floats(&columns[key]);
+        }
+        let rows = RecordBatch::try_new(self.schema(), columns)
             .map_err(|e| Error::invalid(format!("the batch does not fit table \"{}\": {e}", self.table.name)).with_sqlstate("42804"))?;
         let write = TableWrite { insert: Some(rows), ..TableWrite::default() };
         Ok(self.runtime.write(self.table.id, write).await?.epoch)

@@ -3,6 +3,8 @@
 //! `Database::open`, then `Session::execute` and `Session::query`; `Database::subscribe` and `Database::inserter` for Arrow without SQL.
 #![deny(unsafe_code)]
 
+mod attended;
+mod block;
 #[cfg(test)]
 mod checkpoint_tests;
 mod checkpointer;
@@ -18,6 +20,7 @@ mod oracle;
 mod outcome;
 mod provider;
 mod query;
+mod query_threads;
 mod recovery;
 mod script;
 mod session;

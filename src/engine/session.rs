@@ -2,19 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::scalar::ScalarValue;
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
-use headwater_runtime::Published;
+use headwater_catalog::ObjectKind;
 use headwater_sql::{Bound, Settings, Statement};
 use headwater_types::{Error, ObjectId, Result};
 use tokio::sync::watch;
 
+use crate::block::Block;
 use crate::cursor::Cursor;
 use crate::database::Shared;
-use crate::dml::HeldWrite;
 use crate::provider::ours;
 use crate::{Outcome, Rows};
 
@@ -48,15 +50,6 @@ pub struct Prepared {
     pub parameters: Vec<DataType>,
     /// What it returns; `None` if no rows.
     pub columns: Option<SchemaRef>,
-}
-
-/// An open block.
-pub(crate) struct Block {
-    /// What its reads see: the cut of the first of them.
-    pub cut: Option<Arc<Published>>,
-    /// Its one write, applied at COMMIT.
-    pub write: Option<HeldWrite>,
-    pub failed: bool,
 }
 
 /// One conversation with a database.
@@ -124,7 +117,27 @@ impl Session {
     /// As [`Session::run`].
     pub async fn prepare(&mut self, statement: &Statement, types: &[Option<DataType>]) -> Result<Prepared> {
         let bound = self.shared.planner.bind_prepared(statement, &self.shared.catalog(), &self.settings, types)?;
-        Ok(Prepared { statement: statement.clone(), parameters: bound.parameters()?, columns: bound.columns() })
+        Ok(Prepared { statement: statement.clone(), parameters: bound.parameters()?, columns: self.columns(&bound)? })
+    }
+
+    /// What `bound` returns; of a cursor or a prepared statement as the session has it now.
+    fn columns(&self, bound: &Bound) -> Result<Option<SchemaRef>> {
+        match bound {
+            Bound::Fetch(fetch) if !fetch.skip => Ok(self.cursor_columns(&fetch.name)),
+            Bound::Execute(name, values) => {
+                let Some(statement) = self.prepared.get(name) else { return Ok(None) };
+                let types: Vec<Option<DataType>> = values.iter().map(|v| Some(v.data_type())).collect();
+                let bound = self.shared.planner.bind_prepared(statement, &self.shared.catalog(), &self.settings, &types)?;
+                Ok(bound.columns())
+            }
+            _ => Ok(bound.columns()),
+        }
+    }
+
+    /// What an open cursor returns; none if there is no cursor of that name.
+    #[must_use]
+    pub fn cursor_columns(&self, name: &str) -> Option<SchemaRef> {
+        self.cursors.get(name).map(Cursor::columns)
     }
 
     /// Runs a prepared statement.
@@ -139,12 +152,13 @@ impl Session {
     async fn run_with(&mut self, statement: &Statement, types: &[Option<DataType>], values: Option<Vec<ScalarValue>>) -> Result<Outcome> {
         let mut cancelled = self.cancel.0.subscribe();
         cancelled.mark_unchanged();
+        let mut end: BoxFuture<'static, Error> = Box::pin(early_end(cancelled, self.settings.statement_timeout()));
         let outcome = tokio::select! {
             outcome = self.dispatch(statement, types, values) => outcome,
-            _ = cancelled.changed() => Err(Error::cancelled("canceling statement due to user request")),
+            error = &mut end => Err(self.with_what_is_left(statement, error)),
         };
         match outcome {
-            Ok(outcome) => Ok(self.cancellable(outcome, cancelled)),
+            Ok(outcome) => Ok(cancellable(outcome, end)),
             Err(error) => {
                 if let Some(block) = &mut self.block {
                     block.failed = true;
@@ -154,22 +168,18 @@ impl Session {
         }
     }
 
-    /// Rows end with an error when the statement is cancelled while they are read.
-    fn cancellable(&self, mut outcome: Outcome, cancelled: watch::Receiver<u64>) -> Outcome {
-        if let Some(rows) = outcome.rows.take() {
-            let schema = rows.schema.clone();
-            let end = async move {
-                let mut cancelled = cancelled;
-                match cancelled.changed().await {
-                    Ok(()) => Error::cancelled("canceling statement due to user request"),
-                    Err(_) => std::future::pending().await,
-                }
-            };
-            let stream = crate::query::until(rows.stream, end);
-            let stream = datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema.clone(), stream);
-            outcome.rows = Some(Rows { schema, stream: Box::pin(stream) });
+    /// A view whose CREATE was cancelled while it caught up goes on doing so.
+    fn with_what_is_left(&self, statement: &Statement, error: Error) -> Error {
+        let catalog = self.shared.catalog();
+        let created =
+            statement.defined_name().and_then(|name| catalog.find(name)).filter(|o| matches!(o.kind, ObjectKind::MaterializedView(_)));
+        match created {
+            Some(view) if view.sql == statement.text() => {
+                let detail = format!("materialized view \"{}\" is there and goes on catching up", view.name);
+                error.with_detail(detail).with_hint("DROP it if it is not wanted; SET background_ddl = true makes CREATE return at once")
+            }
+            _ => error,
         }
-        outcome
     }
 
     async fn dispatch(&mut self, statement: &Statement, types: &[Option<DataType>], values: Option<Vec<ScalarValue>>) -> Result<Outcome> {
@@ -210,11 +220,12 @@ impl Session {
             Bound::Begin => self.begin(),
             Bound::Commit => self.commit().await,
             Bound::Rollback => self.rollback(),
-            Bound::Savepoint(tag, _) => Err(Error::unsupported(format!("{tag} is not supported: a block has one write"))),
+            Bound::Savepoint(tag, name) => self.savepoint(tag, name),
             Bound::Declare(name, query) => self.declare(name, query).await,
             Bound::Fetch(fetch) => self.fetch(fetch).await,
             Bound::Close(name) => self.close_cursor(name),
             Bound::Discard => self.discard(),
+            Bound::Unlisten => Ok(Outcome::done("UNLISTEN")),
             Bound::Prepare(name, statement) => self.prepare_named(name, *statement),
             Bound::Execute(name, values) => self.execute_named(&name, values).await,
             Bound::Deallocate(name) => self.deallocate(name),
@@ -305,6 +316,32 @@ impl Session {
         self.prepared.clear();
         Ok(Outcome::done("DISCARD ALL"))
     }
+}
+
+/// Ready when the statement is cancelled, or has taken longer than `timeout`, with the error that says which.
+async fn early_end(mut cancelled: watch::Receiver<u64>, timeout: Option<Duration>) -> Error {
+    let expired = async {
+        match timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        Ok(()) = cancelled.changed() => Error::cancelled("canceling statement due to user request"),
+        () = expired => Error::cancelled("canceling statement due to statement timeout"),
+        else => std::future::pending().await,
+    }
+}
+
+/// Rows end with the error of `end` if that comes while they are read.
+fn cancellable(mut outcome: Outcome, end: BoxFuture<'static, Error>) -> Outcome {
+    if let Some(rows) = outcome.rows.take() {
+        let schema = rows.schema.clone();
+        let stream = crate::query::until(rows.stream, end);
+        let stream = datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema.clone(), stream);
+        outcome.rows = Some(Rows { schema, stream: Box::pin(stream) });
+    }
+    outcome
 }
 
 /// Plans give columns of one name another one each; the client sees the names that it wrote.

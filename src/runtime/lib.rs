@@ -27,4 +27,5 @@ pub use definition::{Definition, EventTime, SinkDef, SourceDef, TableDef, ViewDe
 pub use diverted::{late_schema, source_errors_schema, view_errors_schema};
 pub use published::{Published, PublishedCell, RelationState};
 pub use status::{PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
-pub use tasks::spawn_thread;
+pub use table::duplicate_key;
+pub use tasks::{panic_message, spawn_thread};

@@ -42,7 +42,7 @@ impl FileReader {
     pub(super) fn open(&mut self, path: &str, place: Place) -> Result<OpenFile> {
         Ok(match &mut self.decoder {
             Some(decoder) => OpenFile::Records(RecordFile::open(path, place, self.last_line_counts, decoder)?),
-            None => OpenFile::Parquet(ParquetFile::open(&self.definition, &self.includes, path, place)?),
+            None => OpenFile::Parquet(ParquetFile::open(&self.definition, &self.includes, path, place, self.last_line_counts)?),
         })
     }
 
