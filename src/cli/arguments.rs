@@ -27,8 +27,8 @@ pub enum Command {
     Serve(ServeArguments),
     /// Run sqllogictest scripts (.slt), each on an empty database and a clock that only ADVANCE CLOCK moves.
     Test {
-        /// The scripts.
-        #[arg(required = true, value_name = "FILE.slt")]
+        /// The scripts; of a directory, every .slt file in it and below.
+        #[arg(required = true, value_name = "PATH")]
         files: Vec<PathBuf>,
     },
 }

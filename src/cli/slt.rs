@@ -15,13 +15,23 @@ use tokio::sync::Mutex;
 /// One directive of a script.
 pub type ScriptRecord = Record<DefaultColumnType>;
 
-/// Runs each of `files` on a fresh database in memory and prints what failed, as test runners do.
-pub fn run_files(files: &[PathBuf]) -> Conclusion {
+/// Runs each of `paths` on a fresh database in memory and prints what failed, as test runners do; of a directory every `.slt` file in it and below.
+pub fn run_files(paths: &[PathBuf]) -> Conclusion {
+    let files: Vec<PathBuf> = paths.iter().flat_map(|path| scripts(path)).collect();
     let trial = |file: &PathBuf| {
         let file = file.clone();
         Trial::test(file.display().to_string(), move || run_file(&file).map_err(|message| message.into()))
     };
     libtest_mimic::run(&Arguments::default(), files.iter().map(trial).collect())
+}
+
+/// The scripts at `path`, in order. What cannot be listed stands for itself: running it tells why.
+fn scripts(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(path) else { return vec![path.to_owned()] };
+    let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    inside.retain(|path| path.is_dir() || path.extension().is_some_and(|e| e == "slt"));
+    inside.sort();
+    inside.iter().flat_map(|path| scripts(path)).collect()
 }
 
 /// Runs `file` on a fresh database in memory.
@@ -41,9 +51,15 @@ pub fn run_file(file: &Path) -> Result<(), String> {
 /// The records of a script, included files among them.
 ///
 /// # Errors
-/// Where the script is not well formed.
+/// Where the script cannot be read, or is not well formed.
 pub fn read(file: &Path) -> Result<Vec<ScriptRecord>, String> {
-    sqllogictest::parse_file(file).map_err(|e| e.to_string())
+    let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+    let parsed = match text.strip_prefix('\u{feff}') {
+        // The mark that some editors begin a file with.
+        Some(text) => sqllogictest::parse_with_name(text, file.display().to_string()),
+        None => sqllogictest::parse_file(file),
+    };
+    parsed.map_err(|e| e.to_string())
 }
 
 /// Runs `records` in order up to a `halt`, calling `after` behind each; stops at the first that differs.
@@ -323,6 +339,24 @@ mod tests {
     fn a_crash_is_told_from_sql() {
         assert!(is_crash("crash ;") && is_crash("CRASH"));
         assert!(!is_crash("SELECT crash") && !is_crash("CRASH NOW"));
+    }
+
+    #[test]
+    fn directories_are_searched_and_marks_read_over() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(dir.path().join("b")).expect("a directory in it");
+        for (name, text) in
+            [("a.slt", "\u{feff}statement ok\nSELECT 1\n"), ("b/c.slt", "query I\nSELECT 1\n----\n1\n"), ("b/notes.txt", "x")]
+        {
+            std::fs::write(dir.path().join(name), text).expect("a file");
+        }
+        let found = scripts(dir.path());
+        assert_eq!(found, [dir.path().join("a.slt"), dir.path().join("b/c.slt")]);
+        for file in found {
+            assert_eq!(run_file(&file), Ok(()));
+        }
+        let missing = run_file(&dir.path().join("missing.slt")).expect_err("no such file");
+        assert!(missing.contains("cannot read"), "{missing}");
     }
 
     #[test]

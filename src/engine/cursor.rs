@@ -37,6 +37,11 @@ impl Cursor {
         matches!(self.more, More::Changes(_))
     }
 
+    /// What it returns.
+    pub fn columns(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
     /// Takes at most `rows` rows of what is ready.
     fn take(&mut self, rows: u64) -> Vec<RecordBatch> {
         let (mut taken, mut left) = (Vec::new(), usize::try_from(rows).unwrap_or(usize::MAX));

@@ -11,8 +11,12 @@ use parking_lot::RwLock;
 
 use crate::activity::Sessions;
 use crate::checkpointer::Checkpointer;
+use crate::query_threads::QueryThreads;
 use crate::recovery;
 use crate::{Inserter, Options, Session, Subscription};
+
+/// Queries together may take half of what the views may.
+const QUERY_SHARE: usize = 2;
 
 /// What all sessions of a database share.
 pub(crate) struct Shared {
@@ -26,6 +30,8 @@ pub(crate) struct Shared {
     /// One UPDATE or DELETE at a time: each reads the epoch that it changes.
     pub dml: tokio::sync::Mutex<()>,
     pub checkpointer: Option<Checkpointer>,
+    /// Where ad-hoc queries run.
+    pub queries: QueryThreads,
     pub sessions: Arc<Sessions>,
 }
 
@@ -36,8 +42,9 @@ impl Shared {
         planner: Planner,
         catalog: Arc<RwLock<Arc<Catalog>>>,
         checkpointer: Option<Checkpointer>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        Ok(Self {
+            queries: QueryThreads::new(options.memory_limit_bytes / QUERY_SHARE)?,
             clock: options.clock.clone(),
             options,
             runtime,
@@ -47,7 +54,7 @@ impl Shared {
             dml: tokio::sync::Mutex::new(()),
             checkpointer,
             sessions: Arc::default(),
-        }
+        })
     }
 
     /// What exists now.
@@ -104,6 +111,7 @@ impl Database {
             Some(checkpointer) => checkpointer.close(&self.shared.runtime).await,
             None => Ok(()),
         };
+        self.shared.queries.stop().await;
         self.shared.runtime.stop().await?;
         checkpoint
     }
@@ -114,6 +122,7 @@ impl Database {
             checkpointer.abandon();
         }
         self.shared.runtime.abandon();
+        self.shared.queries.stop().await;
         self.shared.runtime.join().await;
     }
 

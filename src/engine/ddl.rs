@@ -46,9 +46,18 @@ impl Session {
         match &mut self.script {
             Some(waiting) => waiting.push(view.id),
             None if self.settings.get("background_ddl") == Some("on") => {}
-            None => drop(self.shared.runtime.flush(Some(view.id)).await?),
+            None => self.caught_up(&view).await?,
         }
         Ok(Outcome::done("CREATE MATERIALIZED VIEW"))
+    }
+
+    /// Waits until a new view has met what its sources held at the call. One that cannot is taken back.
+    async fn caught_up(&mut self, view: &Arc<Object>) -> Result<()> {
+        let Err(error) = self.shared.runtime.flush(Some(view.id)).await else { return Ok(()) };
+        match self.drop_objects("DROP MATERIALIZED VIEW", std::slice::from_ref(view)).await {
+            Ok(_) => Err(error),
+            Err(_) => Err(error.with_hint(format!("materialized view \"{}\" is there, and waits", view.name))),
+        }
     }
 
     pub(crate) async fn create_sink(&mut self, mut object: Object, view: Option<Box<(Object, PlannedView)>>) -> Result<Outcome> {

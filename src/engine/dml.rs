@@ -1,5 +1,6 @@
 //! INSERT, UPDATE, DELETE, COPY: the rows are computed by the batch engine, the write is one command to the loop.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
@@ -7,21 +8,16 @@ use arrow::compute;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::PhysicalExpr;
 use headwater_catalog::{Object, Part};
-use headwater_runtime::{Conflict, Refused, TableWrite, WriteDone};
+use headwater_runtime::{Conflict, Published, Refused, TableWrite, WriteDone};
 use headwater_sql::{Changed, CopyFrom, Insert, OnConflict, Returning};
-use headwater_types::{Error, ObjectId, Result};
+use headwater_types::{ChangeBatch, Error, ObjectId, Result, RowOrder, equal_floats};
 
+use crate::block::BlockWrites;
 use crate::connect::dated;
 use crate::copy_in::WRITE_BYTES;
 use crate::outcome::Notice;
 use crate::provider::ours;
 use crate::{CopyIn, CopyKind, Outcome, Session};
-
-/// A block's write, kept until COMMIT.
-pub(crate) struct HeldWrite {
-    pub table: ObjectId,
-    pub write: TableWrite,
-}
 
 impl Session {
     pub(crate) async fn insert(&mut self, insert: Insert) -> Result<Outcome> {
@@ -32,6 +28,11 @@ impl Session {
         let rows = table_rows(&schema, &rows, &insert.table)?;
         match insert.on_conflict.clone() {
             OnConflict::Refuse => self.insert_rows(&insert, rows, Conflict::Refuse).await,
+            // In a block the rows must be told before the write is applied: they are those that its cut lacks.
+            OnConflict::Nothing if self.block.is_some() => {
+                let fresh = fresh(&insert.table, &rows, &cut)?;
+                self.insert_rows(&insert, compute::filter_record_batch(&rows, &fresh)?, Conflict::Refuse).await
+            }
             OnConflict::Nothing => self.insert_rows(&insert, rows, Conflict::Nothing).await,
             OnConflict::Update { row, filter } => self.upsert(&insert, rows, &row, filter.as_ref()).await,
         }
@@ -40,13 +41,18 @@ impl Session {
     /// Rows without a usable event time go to the table's `$errors`; they are neither counted nor returned, a notice tells of them.
     async fn insert_rows(&mut self, insert: &Insert, rows: RecordBatch, conflict: Conflict) -> Result<Outcome> {
         let dated = dated(&self.shared.runtime, self.shared.clock.as_ref(), &insert.table, rows)?;
-        let returned = returning(insert.returning.as_ref(), &dated.rows)?;
-        let count = dated.rows.num_rows() as u64;
+        // Before the write: an error of RETURNING leaves nothing behind.
+        let mut returned = returning(insert.returning.as_ref(), &dated.rows)?;
+        let mut count = dated.rows.num_rows() as u64;
         let notices: Vec<String> = dated.refused.iter().map(|refused| refused_notice(&insert.table, refused)).collect();
         let write = TableWrite { insert: Some(dated.rows), refused: dated.refused, conflict, delete: None };
-        let done = self.write(insert.table.id, write).await?;
-        let inserted = done.map_or(count, |d| d.inserted);
-        let outcome = tagged(format!("INSERT 0 {inserted}"), returned);
+        if let Some(done) = self.write(&insert.table, write).await? {
+            count = done.inserted;
+            if let (Some(all), Some(kept)) = (&returned, &done.kept) {
+                returned = Some(compute::filter_record_batch(all, kept)?);
+            }
+        }
+        let outcome = tagged(format!("INSERT 0 {count}"), returned);
         Ok(notices.into_iter().fold(outcome, Outcome::with_notice))
     }
 
@@ -63,7 +69,7 @@ impl Session {
         let schema = insert.table.schema();
         let key = insert.table.key().unwrap_or_default().to_vec();
         let keys: Vec<ArrayRef> = key.iter().map(|&c| rows.column(c).clone()).collect();
-        let cut = self.shared.runtime.published();
+        let cut = self.cut();
         let found = cut.relation(Part::Rows.of(insert.table.id))?.lookup(&keys)?;
         let mut existing: Vec<Option<u32>> = vec![None; rows.num_rows()];
         for (at, live) in net_rows(&found)? {
@@ -71,6 +77,7 @@ impl Session {
         }
         let fresh: BooleanArray = existing.iter().map(|e| Some(e.is_none())).collect();
         let inserted = compute::filter_record_batch(&rows, &fresh)?;
+        refuse_twice(&keys, &key, &schema)?;
         let (new, old): (Vec<u32>, Vec<u32>) =
             existing.iter().enumerate().filter_map(|(row, e)| Some((u32::try_from(row).ok()?, (*e)?))).unzip();
         let old = compute::take_record_batch(found.rows.rows(), &UInt32Array::from(old))?;
@@ -80,7 +87,7 @@ impl Session {
         let returned = returning(insert.returning.as_ref(), &insert_rows)?;
         let count = insert_rows.num_rows();
         let write = TableWrite { delete: Some(old), insert: Some(insert_rows), ..TableWrite::default() };
-        self.write(insert.table.id, write).await?;
+        self.write(&insert.table, write).await?;
         Ok(tagged(format!("INSERT 0 {count}"), returned))
     }
 
@@ -94,7 +101,7 @@ impl Session {
         let rows = concat(&schema, &rows)?;
         let returned = returning(changed.returning.as_ref(), &rows)?;
         let count = rows.num_rows();
-        self.write(changed.table.id, TableWrite { delete: Some(rows), ..TableWrite::default() }).await?;
+        self.write(&changed.table, TableWrite { delete: Some(rows), ..TableWrite::default() }).await?;
         Ok(tagged(format!("DELETE {count}"), returned))
     }
 
@@ -113,7 +120,7 @@ impl Session {
         let (old, new) = (concat(&schema, &half(0)?)?, table_rows(&schema, &half(columns)?, &changed.table)?);
         let returned = returning(changed.returning.as_ref(), &new)?;
         let count = new.num_rows();
-        self.write(changed.table.id, TableWrite { delete: Some(old), insert: Some(new), ..TableWrite::default() }).await?;
+        self.write(&changed.table, TableWrite { delete: Some(old), insert: Some(new), ..TableWrite::default() }).await?;
         Ok(tagged(format!("UPDATE {count}"), returned))
     }
 
@@ -159,7 +166,7 @@ impl Session {
             let dated = dated(&self.shared.runtime, self.shared.clock.as_ref(), copy.target(), rows)?;
             self.notices.extend(dated.refused.iter().map(|refused| Notice::new(refused_notice(copy.target(), refused))));
             let write = TableWrite { insert: Some(dated.rows), refused: dated.refused, ..TableWrite::default() };
-            self.write(copy.target().id, write).await?;
+            self.write(copy.target(), write).await?;
             copy.written = copy.rows;
         }
         Ok(())
@@ -170,20 +177,75 @@ impl Session {
         self.cut()
     }
 
-    /// Writes now, or keeps the write for the end of the block; `None` in a block.
-    async fn write(&mut self, table: ObjectId, write: TableWrite) -> Result<Option<WriteDone>> {
-        match &mut self.block {
-            None => Ok(Some(self.shared.runtime.write(table, write).await?)),
-            Some(block) if block.write.is_none() => {
-                block.write = Some(HeldWrite { table, write });
-                Ok(None)
-            }
-            Some(_) => {
-                let error = Error::unsupported("a transaction block with more than one write");
-                Err(error.with_hint("write with one statement, or without a block"))
-            }
+    /// Writes now; or in a block puts the write on top of what the block sees, to be applied at COMMIT: then `None`.
+    async fn write(&mut self, table: &Object, write: TableWrite) -> Result<Option<WriteDone>> {
+        if self.block.is_none() {
+            return Ok(Some(self.shared.runtime.write(table.id, write).await?));
         }
+        let mut cut = self.cut();
+        let mut changes = Vec::new();
+        if let Some(rows) = write.delete.filter(|rows| rows.num_rows() > 0) {
+            changes.push(ChangeBatch::insertions(rows).negate());
+            cut = Arc::new(cut.with(table.id, changes[0].clone())?);
+        }
+        if let Some(rows) = write.insert.filter(|rows| rows.num_rows() > 0) {
+            if let Some(row) = fresh(table, &rows, &cut)?.iter().position(|fresh| fresh != Some(true)) {
+                return Err(headwater_runtime::duplicate_key(&table.name, table.key().unwrap_or_default(), &rows, row));
+            }
+            changes.push(ChangeBatch::insertions(rows));
+            cut = Arc::new(cut.with(table.id, changes[changes.len() - 1].clone())?);
+        }
+        if let Some(block) = &mut self.block {
+            block.cut = Some(cut);
+            let writes = block.writes.entry(table.id).or_default();
+            writes.changes.extend(changes);
+            writes.refused.extend(write.refused);
+        }
+        Ok(None)
     }
+
+    /// What all changes of a block to table `id` come to.
+    pub(crate) fn net_write(&self, id: ObjectId, writes: BlockWrites) -> Result<TableWrite> {
+        let BlockWrites { changes, refused } = writes;
+        let catalog = self.shared.catalog();
+        let table = catalog.get(id).ok_or_else(|| Error::not_found("a table that this block wrote to does not exist any more"))?;
+        let schema = table.schema();
+        if changes.iter().all(|batch| batch.weights().is_none()) {
+            let rows = compute::concat_batches(&schema, changes.iter().map(ChangeBatch::rows))?;
+            return Ok(TableWrite { insert: Some(rows), refused, ..TableWrite::default() });
+        }
+        let all: Vec<usize> = (0..schema.fields().len()).collect();
+        let net = headwater_types::consolidate(&schema, &RowOrder::new(&schema, &all)?, &changes)?;
+        let times = |sign: i64| {
+            let of_row = |row: usize| std::iter::repeat_n(row as u32, usize::try_from(net.weight(row) * sign).unwrap_or(0));
+            let rows: UInt32Array = (0..net.len()).flat_map(of_row).collect::<Vec<u32>>().into();
+            compute::take_record_batch(net.rows(), &rows)
+        };
+        Ok(TableWrite { delete: Some(times(-1)?), insert: Some(times(1)?), refused, ..TableWrite::default() })
+    }
+}
+
+/// True for each row whose key `cut` lacks and no earlier row has; for all where there is no key.
+fn fresh(table: &Object, rows: &RecordBatch, cut: &Published) -> Result<BooleanArray> {
+    let Some(key) = table.key() else { return Ok(BooleanArray::from(vec![true; rows.num_rows()])) };
+    let keys: Vec<ArrayRef> = key.iter().map(|&c| rows.column(c).clone()).collect();
+    let found = cut.relation(Part::Rows.of(table.id))?.lookup(&keys)?;
+    let stored: HashSet<u32> = net_rows(&found)?.into_iter().map(|(probe, _)| probe).collect();
+    let order = RowOrder::new(&rows.schema(), key)?.convert(&keys)?;
+    let mut seen = HashSet::with_capacity(rows.num_rows());
+    Ok((0..rows.num_rows()).map(|r| Some(!stored.contains(&(r as u32)) && seen.insert(order.row(r)))).collect())
+}
+
+/// ON CONFLICT DO UPDATE changes a row once: which of two values it ends with would be chance.
+fn refuse_twice(keys: &[ArrayRef], key: &[usize], schema: &SchemaRef) -> Result<()> {
+    let order = RowOrder::new(schema, key)?.convert(keys)?;
+    let rows = keys.first().map_or(0, |k| k.len());
+    let mut seen = HashSet::with_capacity(rows);
+    if (0..rows).all(|row| seen.insert(order.row(row))) {
+        return Ok(());
+    }
+    let error = Error::invalid("ON CONFLICT DO UPDATE command cannot affect row a second time").with_sqlstate("21000");
+    Err(error.with_hint("let no two rows of one statement have the same key"))
 }
 
 /// For each probe the index of its one live row.
@@ -231,6 +293,10 @@ fn table_rows(schema: &SchemaRef, batches: &[RecordBatch], table: &Object) -> Re
             if parts.is_empty() { Ok(new_null_array(schema.field(c).data_type(), 0)) } else { Ok(compute::concat(&parts)?) }
         })
         .collect::<Result<_>>()?;
+    let mut columns = columns;
+    for &key in table.key().unwrap_or_default() {
+        columns[key] = equal_floats(&columns[key]);
+    }
     for (column, field) in columns.iter().zip(schema.fields()) {
         if !field.is_nullable() && column.null_count() > 0 {
             let message = format!("null value in column \"{}\" of relation \"{}\" violates not-null constraint", field.name(), table.name);

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use headwater_catalog::Object;
 use headwater_runtime::{EpochChanges, Runtime, TableWrite, WriteDone};
-use headwater_types::{Clock, Error, Result};
+use headwater_types::{Clock, Error, Result, equal_floats};
 use tokio::sync::mpsc;
 
 use crate::connect::dated;
@@ -35,7 +35,11 @@ impl Inserter {
     /// # Errors
     /// `Invalid` for other columns or a NULL where none may be; 23505 for a key that is there already.
     pub async fn insert(&self, batch: RecordBatch) -> Result<WriteDone> {
-        let rows = RecordBatch::try_new(self.schema(), batch.columns().to_vec())
+        let mut columns = batch.columns().to_vec();
+        for &key in self.table.key().unwrap_or_default().iter().filter(|key| **key < batch.num_columns()) {
+            columns[key] = equal_floats(&columns[key]);
+        }
+        let rows = RecordBatch::try_new(self.schema(), columns)
             .map_err(|e| Error::invalid(format!("the batch does not fit table \"{}\": {e}", self.table.name)).with_sqlstate("42804"))?;
         let dated = dated(&self.runtime, self.clock.as_ref(), &self.table, rows)?;
         let write = TableWrite { insert: Some(dated.rows), refused: dated.refused, ..TableWrite::default() };

@@ -4,6 +4,10 @@
 #![deny(unsafe_code)]
 
 mod activity;
+mod attended;
+mod block;
+#[cfg(test)]
+mod checkpoint_tests;
 mod checkpointer;
 mod connect;
 mod copy_in;
@@ -18,6 +22,7 @@ mod oracle;
 mod outcome;
 mod provider;
 mod query;
+mod query_threads;
 mod recovery;
 mod script;
 mod session;

@@ -1,7 +1,7 @@
-//! Ad-hoc queries: the batch engine over the relations of one committed cut; blocks; FLUSH.
+//! Ad-hoc queries: the batch engine over the relations of one committed cut; FLUSH.
 
-use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
@@ -9,16 +9,17 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
+use futures::future::BoxFuture;
 use futures::{Stream, StreamExt, TryStreamExt};
 use headwater_catalog::{ObjectKind, Part};
 use headwater_runtime::Published;
-use headwater_sql::{Bound, RelationId, RelationSource};
+use headwater_sql::{RelationId, RelationSource};
 use headwater_types::{Error, Result};
 use parking_lot::Mutex;
 
+use crate::attended::attended;
 use crate::database::Shared;
 use crate::provider::{SnapshotTable, external, ours, with_tables};
-use crate::session::Block;
 use crate::source_late::source_late;
 use crate::source_table::SourceTable;
 use crate::{Outcome, Rows, Session, made_up};
@@ -29,15 +30,6 @@ impl Session {
         let cut = self.cut();
         let rows = self.stream(plan, &cut).await?;
         Ok(Outcome { rows: Some(rows), ..Outcome::done("SELECT") })
-    }
-
-    /// What reads of this statement see: the latest cut, or that of the block's first read.
-    pub(crate) fn cut(&mut self) -> Arc<Published> {
-        let latest = || self.shared.runtime.published();
-        match &mut self.block {
-            Some(block) => block.cut.get_or_insert_with(latest).clone(),
-            None => latest(),
-        }
     }
 
     /// Starts a query over `cut`.
@@ -51,12 +43,17 @@ impl Session {
             }
             None => self.table(id, source, cut, status.as_ref()),
         };
-        let plan = with_tables(plan, &table)?;
+        let plan = headwater_sql::with_room(|| with_tables(plan, &table))?;
         let mut state = self.shared.planner.session_state().clone();
         let now = self.shared.clock.now().max(cut.now);
         state.execution_props_mut().query_execution_start_time = chrono::DateTime::from_timestamp_micros(now);
-        let physical = state.create_physical_plan(&plan).await.map_err(ours)?;
-        let stream = execute_stream(physical, Arc::new(TaskContext::from(&state))).map_err(ours)?;
+        let memory = self.shared.queries.memory();
+        let begin = |ended: Arc<AtomicBool>| async move {
+            let physical = state.create_physical_plan(&plan).await.map_err(ours)?;
+            let physical = attended(physical, &ended).map_err(ours)?;
+            execute_stream(physical, Arc::new(TaskContext::from(&state).with_runtime(memory))).map_err(ours)
+        };
+        let stream = self.shared.queries.rows(begin).await?;
         Ok(Rows { schema: stream.schema(), stream, sources: sources.into_inner() })
     }
 
@@ -92,67 +89,6 @@ impl Session {
         self.shared.runtime.flush(None).await?;
         Ok(Outcome::done("FLUSH"))
     }
-
-    pub(crate) fn check_block(&self, bound: &Bound) -> Result<()> {
-        let ends = matches!(bound, Bound::Commit | Bound::Rollback);
-        match &self.block {
-            Some(block) if block.failed && !ends => {
-                let error = Error::invalid("current transaction is aborted, commands ignored until end of transaction block");
-                Err(error.with_sqlstate("25P02"))
-            }
-            Some(_) if is_definition(bound) => {
-                let error = Error::unsupported("a definition inside a transaction block");
-                Err(error.with_hint("definitions take effect at once: COMMIT first"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    pub(crate) fn begin(&mut self) -> Result<Outcome> {
-        let outcome = Outcome::done("BEGIN");
-        if self.block.is_some() {
-            return Ok(outcome.with_notice("there is already a transaction in progress"));
-        }
-        self.block = Some(Block { cut: None, write: None, failed: false });
-        Ok(outcome)
-    }
-
-    pub(crate) async fn commit(&mut self) -> Result<Outcome> {
-        self.cursors.retain(|_, cursor| cursor.outlives_block());
-        match self.block.take() {
-            None => Ok(Outcome::done("COMMIT").with_notice("there is no transaction in progress")),
-            Some(block) if block.failed => Ok(Outcome::done("ROLLBACK")),
-            Some(block) => {
-                if let Some(held) = block.write {
-                    self.shared.runtime.write(held.table, held.write).await?;
-                }
-                Ok(Outcome::done("COMMIT"))
-            }
-        }
-    }
-
-    pub(crate) fn rollback(&mut self) -> Result<Outcome> {
-        self.cursors.retain(|_, cursor| cursor.outlives_block());
-        let outcome = Outcome::done("ROLLBACK");
-        match self.block.take() {
-            None => Ok(outcome.with_notice("there is no transaction in progress")),
-            Some(_) => Ok(outcome),
-        }
-    }
-}
-
-fn is_definition(bound: &Bound) -> bool {
-    use Bound as B;
-    matches!(
-        bound,
-        B::CreateSource(_)
-            | B::CreateTable(_)
-            | B::CreateView(_)
-            | B::CreateMaterializedView(..)
-            | B::CreateSink(..)
-            | B::Drop(..)
-            | B::Comment(_)
-    )
 }
 
 /// The rows of a source as a table, if that is what `id` names: a source holds none, so that they are read now.
@@ -172,9 +108,8 @@ pub(crate) fn bounded_source(shared: &Shared, id: &RelationId, relation: &Relati
 /// `stream` until `end` comes with an error, which is then its last item.
 pub(crate) fn until(
     stream: SendableRecordBatchStream,
-    end: impl Future<Output = Error> + Send + 'static,
+    end: BoxFuture<'static, Error>,
 ) -> impl Stream<Item = Result<RecordBatch, DataFusionError>> + Send {
-    let end = Box::pin(end);
     futures::stream::unfold(Some((stream, end)), |state| async move {
         let (mut stream, mut end) = state?;
         tokio::select! {

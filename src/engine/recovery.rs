@@ -56,7 +56,7 @@ pub(crate) async fn open(options: Options) -> Result<Shared> {
     if let Some(checkpointer) = &opened.checkpointer {
         checkpointer.start(&runtime, options.checkpoint_interval);
     }
-    Ok(Shared::new(options, runtime, planner, catalog, opened.checkpointer))
+    Shared::new(options, runtime, planner, catalog, opened.checkpointer)
 }
 
 async fn open_store(options: &Options) -> Result<Opened> {

@@ -9,16 +9,17 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::scalar::ScalarValue;
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
-use headwater_runtime::Published;
+use headwater_catalog::ObjectKind;
 use headwater_sql::{Bound, Settings, Statement};
 use headwater_types::{Error, ObjectId, Result};
 use tokio::sync::watch;
 
 use crate::activity::{Activity, Running};
+use crate::block::Block;
 use crate::cursor::Cursor;
 use crate::database::Shared;
-use crate::dml::HeldWrite;
 use crate::provider::ours;
 use crate::{CopyKind, Notice, Outcome, Rows};
 
@@ -63,15 +64,6 @@ pub struct Prepared {
     pub parameters: Vec<DataType>,
     /// What it returns; `None` if no rows.
     pub columns: Option<SchemaRef>,
-}
-
-/// An open block.
-pub(crate) struct Block {
-    /// What its reads see: the cut of the first of them.
-    pub cut: Option<Arc<Published>>,
-    /// Its one write, applied at COMMIT.
-    pub write: Option<HeldWrite>,
-    pub failed: bool,
 }
 
 /// One conversation with a database.
@@ -154,7 +146,27 @@ impl Session {
     /// As [`Session::run`].
     pub async fn prepare(&mut self, statement: &Statement, types: &[Option<DataType>]) -> Result<Prepared> {
         let bound = self.shared.planner.bind_prepared(statement, &self.shared.catalog(), &self.settings, types)?;
-        Ok(Prepared { statement: statement.clone(), parameters: bound.parameters()?, columns: bound.columns() })
+        Ok(Prepared { statement: statement.clone(), parameters: bound.parameters()?, columns: self.columns(&bound)? })
+    }
+
+    /// What `bound` returns; of a cursor or a prepared statement as the session has it now.
+    fn columns(&self, bound: &Bound) -> Result<Option<SchemaRef>> {
+        match bound {
+            Bound::Fetch(fetch) if !fetch.skip => Ok(self.cursor_columns(&fetch.name)),
+            Bound::Execute(name, values) => {
+                let Some(statement) = self.prepared.get(name) else { return Ok(None) };
+                let types: Vec<Option<DataType>> = values.iter().map(|v| Some(v.data_type())).collect();
+                let bound = self.shared.planner.bind_prepared(statement, &self.shared.catalog(), &self.settings, &types)?;
+                Ok(bound.columns())
+            }
+            _ => Ok(bound.columns()),
+        }
+    }
+
+    /// What an open cursor returns; none if there is no cursor of that name.
+    #[must_use]
+    pub fn cursor_columns(&self, name: &str) -> Option<SchemaRef> {
+        self.cursors.get(name).map(Cursor::columns)
     }
 
     /// Runs a prepared statement.
@@ -171,10 +183,10 @@ impl Session {
         cancelled.mark_unchanged();
         let mut running = self.activity.begin(statement.text());
         self.notices.clear();
-        let mut stopped = Box::pin(stopped(cancelled, self.settings.statement_timeout()));
+        let mut end: BoxFuture<'static, Error> = Box::pin(early_end(cancelled, self.settings.statement_timeout()));
         let outcome = tokio::select! {
             outcome = self.dispatch(statement, types, values) => outcome,
-            error = &mut stopped => Err(error),
+            error = &mut end => Err(self.with_what_is_left(statement, error)),
         };
         if let (Err(_), Some(block)) = (&outcome, &mut self.block) {
             block.failed = true;
@@ -183,7 +195,21 @@ impl Session {
         running.leaves(self.block_state().shown());
         let mut outcome = outcome?;
         outcome.notices.append(&mut self.notices);
-        Ok(cancellable(outcome, stopped, running))
+        Ok(cancellable(outcome, end, running))
+    }
+
+    /// A view whose CREATE was cancelled while it caught up goes on doing so.
+    fn with_what_is_left(&self, statement: &Statement, error: Error) -> Error {
+        let catalog = self.shared.catalog();
+        let created =
+            statement.defined_name().and_then(|name| catalog.find(name)).filter(|o| matches!(o.kind, ObjectKind::MaterializedView(_)));
+        match created {
+            Some(view) if view.sql == statement.text() => {
+                let detail = format!("materialized view \"{}\" is there and goes on catching up", view.name);
+                error.with_detail(detail).with_hint("DROP it if it is not wanted; SET background_ddl = true makes CREATE return at once")
+            }
+            _ => error,
+        }
     }
 
     async fn dispatch(&mut self, statement: &Statement, types: &[Option<DataType>], values: Option<Vec<ScalarValue>>) -> Result<Outcome> {
@@ -224,11 +250,12 @@ impl Session {
             Bound::Begin => self.begin(),
             Bound::Commit => self.commit().await,
             Bound::Rollback => self.rollback(),
-            Bound::Savepoint(tag, _) => Err(Error::unsupported(format!("{tag} is not supported: a block has one write"))),
+            Bound::Savepoint(tag, name) => self.savepoint(tag, name),
             Bound::Declare(name, query) => self.declare(name, query).await,
             Bound::Fetch(fetch) => self.fetch(fetch).await,
             Bound::Close(name) => self.close_cursor(name),
             Bound::Discard => self.discard(),
+            Bound::Unlisten => Ok(Outcome::done("UNLISTEN")),
             Bound::Prepare(name, statement) => self.prepare_named(name, *statement),
             Bound::Execute(name, values) => self.execute_named(&name, values).await,
             Bound::Deallocate(name) => self.deallocate(name),
@@ -332,35 +359,30 @@ impl Session {
     }
 }
 
-/// Why a statement ends early: somebody cancels it, or its time is up.
-async fn stopped(mut cancelled: watch::Receiver<u64>, timeout: Option<Duration>) -> Error {
-    let too_late = async {
+/// Ready when the statement is cancelled, or has taken longer than `timeout`, with the error that says which.
+async fn early_end(mut cancelled: watch::Receiver<u64>, timeout: Option<Duration>) -> Error {
+    let expired = async {
         match timeout {
             Some(timeout) => tokio::time::sleep(timeout).await,
             None => std::future::pending().await,
         }
     };
-    let asked = async {
-        if cancelled.changed().await.is_err() {
-            // The session is gone, and nobody can ask any more.
-            std::future::pending::<()>().await;
-        }
-    };
     tokio::select! {
-        () = asked => Error::cancelled("canceling statement due to user request"),
-        () = too_late => Error::cancelled("canceling statement due to statement timeout"),
+        Ok(()) = cancelled.changed() => Error::cancelled("canceling statement due to user request"),
+        () = expired => Error::cancelled("canceling statement due to statement timeout"),
+        else => std::future::pending().await,
     }
 }
 
-/// Rows end with an error when the statement is cancelled while they are read; it runs until they are read or dropped.
-fn cancellable(mut outcome: Outcome, stopped: impl Future<Output = Error> + Send + 'static, running: Running) -> Outcome {
+/// Rows end with the error of `end` if that comes while they are read; the statement runs until they are read or dropped.
+fn cancellable(mut outcome: Outcome, end: BoxFuture<'static, Error>, running: Running) -> Outcome {
     if let CopyKind::In(copy) = &mut outcome.copy {
         copy.running = Some(running);
     } else if let Some(rows) = outcome.rows.take() {
-        let end = async move {
+        let end = Box::pin(async move {
             let _until_the_rows_are_read = running;
-            stopped.await
-        };
+            end.await
+        });
         outcome.rows = Some(rows.over(|stream| {
             let schema = stream.schema();
             Box::pin(RecordBatchStreamAdapter::new(schema, crate::query::until(stream, end)))

@@ -87,6 +87,9 @@ impl Connection {
                     self.skips_to_sync = !is_simple;
                     if is_simple {
                         self.ready().await?;
+                    } else {
+                        // The client may wait for it with a Flush, which is passed over from here on like the rest.
+                        self.wire.flush().await?;
                     }
                 }
                 Err(end) => return Err(end),

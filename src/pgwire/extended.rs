@@ -5,7 +5,7 @@ use crate::decode::{read_binary, read_text};
 use crate::encode::{Format, RowEncoder, describe_columns, format_of_code};
 use crate::results::{Sending, complete_tag};
 use crate::wire::Step;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::ScalarValue;
 use headwater::system::{parameter_type, wire_type};
 use headwater::{BlockState, CopyKind, Error, Outcome, Prepared, Result};
@@ -22,6 +22,13 @@ pub struct PreparedStatement {
     prepared: Option<Arc<Prepared>>,
     /// The type of each parameter as the client knows it.
     parameter_oids: Vec<u32>,
+}
+
+impl PreparedStatement {
+    /// What it returns; none if no rows.
+    fn columns(&self) -> Option<SchemaRef> {
+        self.prepared.as_ref().and_then(|p| p.columns.clone())
+    }
 }
 
 /// A statement with its values, and how far it has come.
@@ -97,18 +104,21 @@ impl Connection {
 
     pub fn describe(&mut self, describe: &Describe) -> Step {
         let name = describe.name.as_deref().unwrap_or_default();
-        let (statement, formats) = if describe.target_type == TARGET_TYPE_BYTE_STATEMENT {
+        let (columns, formats) = if describe.target_type == TARGET_TYPE_BYTE_STATEMENT {
             let statement = self.statement(name)?.clone();
             self.wire.put(&ParameterDescription::new(statement.parameter_oids.clone()))?;
-            (statement, Vec::new())
+            (statement.columns(), Vec::new())
+        } else if let Some(portal) = self.portals.get(name) {
+            (portal.statement.columns(), portal.formats.clone())
         } else {
-            let portal = self.portals.get(name).ok_or_else(|| missing_portal(name))?;
-            (portal.statement.clone(), portal.formats.clone())
+            // A cursor that SQL's DECLARE opened is a portal of its name.
+            let columns = self.session.cursor_columns(name).ok_or_else(|| missing_portal(name))?;
+            (Some(columns), Vec::new())
         };
-        match statement.prepared.as_ref().and_then(|p| p.columns.as_ref()) {
+        match columns {
             Some(columns) => {
                 let encoder = RowEncoder::new(columns.clone(), &formats)?;
-                self.wire.put(&describe_columns(columns, encoder.formats())?)
+                self.wire.put(&describe_columns(&columns, encoder.formats())?)
             }
             None => self.wire.put(&NoData::new()),
         }

@@ -2,10 +2,11 @@
 
 use crate::connection::{Connection, attended};
 use crate::wire::Step;
+use headwater::Statement;
 use pgwire::messages::response::EmptyQueryResponse;
 
 impl Connection {
-    /// Runs the statements of `text` one after the other; the first error ends it.
+    /// Runs the statements of `text` one after the other; the first error ends it, and takes back what the queries and writes just before it wrote.
     pub async fn query(&mut self, text: &str) -> Step {
         // A simple query ends what an extended one left open under the empty name.
         self.statements.remove("");
@@ -14,10 +15,22 @@ impl Connection {
         if statements.is_empty() {
             self.wire.put(&EmptyQueryResponse::new())?;
         }
-        for statement in &statements {
+        let outcome = self.statements(&statements).await;
+        if outcome.is_err() {
+            self.session.fail_text();
+        }
+        outcome?;
+        self.ready().await
+    }
+
+    async fn statements(&mut self, statements: &[Statement]) -> Step {
+        for statement in statements {
+            if statements.len() > 1 {
+                attended(&mut self.wire, &self.interrupt, self.session.join_text(statement)).await?;
+            }
             let outcome = attended(&mut self.wire, &self.interrupt, self.session.run(statement)).await?;
             self.answer(outcome).await?;
         }
-        self.ready().await
+        attended(&mut self.wire, &self.interrupt, self.session.end_text()).await
     }
 }

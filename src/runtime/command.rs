@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
 use crossbeam_channel::Sender;
 use headwater_state::{Store, TableId, Writes};
 use headwater_types::{ChangeBatch, Clock, Epoch, Error, ObjectId, Result};
@@ -46,12 +46,14 @@ pub struct TableWrite {
 }
 
 /// What a write did, told once it is durable.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct WriteDone {
     /// The epoch it went into.
     pub epoch: Epoch,
     /// Rows inserted.
     pub inserted: u64,
+    /// For each row to insert whether it went in; none where all did, and for writes to several tables.
+    pub kept: Option<BooleanArray>,
     /// Rows deleted.
     pub deleted: u64,
     /// Rows that went to `$errors`.
@@ -74,7 +76,7 @@ pub(crate) enum Command {
     Create { object: Definition, catalog: Writes, reply: Reply<Epoch> },
     Drop { objects: Vec<ObjectId>, catalog: Writes, reply: Reply<Epoch> },
     Catalog { catalog: Writes, reply: Reply<Epoch> },
-    Write { table: ObjectId, write: TableWrite, reply: Reply<WriteDone> },
+    Write { writes: Vec<(ObjectId, TableWrite)>, reply: Reply<WriteDone> },
     Flush { only: Option<ObjectId>, reply: Reply<Epoch> },
     Hold(bool),
     Subscribe { relation: TableId, reply: Reply<mpsc::Receiver<EpochChanges>> },
@@ -185,7 +187,15 @@ impl Runtime {
     /// # Errors
     /// What [`TableWrite`]'s checks say; `NotFound`.
     pub async fn write(&self, table: ObjectId, write: TableWrite) -> Result<WriteDone> {
-        self.ask(|reply| Command::Write { table, write, reply }).await
+        self.write_all(vec![(table, write)]).await
+    }
+
+    /// Applies writes to different tables in one epoch, all or none; returns when it is durable.
+    ///
+    /// # Errors
+    /// As [`Runtime::write`].
+    pub async fn write_all(&self, writes: Vec<(ObjectId, TableWrite)>) -> Result<WriteDone> {
+        self.ask(|reply| Command::Write { writes, reply }).await
     }
 
     /// Returns when everything that the sources hold now (those that `only` reads, or all) is committed and visible.

@@ -427,19 +427,11 @@ impl EpochLoop {
         }
     }
 
-    /// Applies a write; its writer is told once the epoch is durable. True if anything changed.
-    pub(crate) fn write(&mut self, table: ObjectId, write: TableWrite, reply: Reply<WriteDone>, epoch: Epoch) -> bool {
-        let now = self.now;
-        let applied = match (self.disk.full(), self.tables.get_mut(&table)) {
-            (Some(message), _) => Err(no_room(message)),
-            (None, Some(_)) if !(self.setup.may_write)() => Err(lease_in_doubt()),
-            (None, Some(table)) => table.apply(write, now),
-            (None, None) => Err(Error::not_found("this table does not exist any more")),
-        };
-        match applied {
-            Ok(applied) => {
+    /// Applies writes to different tables, all or none; their writer is told once the epoch is durable. True if anything changed.
+    pub(crate) fn write(&mut self, writes: Vec<(ObjectId, TableWrite)>, reply: Reply<WriteDone>, epoch: Epoch) -> bool {
+        match self.apply(writes, epoch) {
+            Ok(done) => {
                 self.writes.append(std::mem::take(&mut self.attached));
-                let done = WriteDone { epoch, inserted: applied.inserted, deleted: applied.deleted, refused: applied.refused };
                 self.on_durable.push(Box::new(move |synced| answer(reply, synced.map(|()| done))));
                 true
             }
@@ -448,6 +440,30 @@ impl EpochLoop {
                 false
             }
         }
+    }
+
+    fn apply(&mut self, writes: Vec<(ObjectId, TableWrite)>, epoch: Epoch) -> Result<WriteDone> {
+        if let Some(message) = self.disk.full() {
+            return Err(no_room(message));
+        }
+        if !(self.setup.may_write)() {
+            return Err(lease_in_doubt());
+        }
+        let gone = || Error::not_found("this table does not exist any more");
+        let mut checked = Vec::with_capacity(writes.len());
+        for (id, write) in writes {
+            let table = self.tables.get(&id).ok_or_else(gone)?;
+            checked.push((id, table.check(write, self.now)?));
+        }
+        let mut done = WriteDone { epoch, inserted: 0, deleted: 0, refused: 0, kept: None };
+        for (id, write) in checked {
+            let applied = self.tables.get_mut(&id).ok_or_else(gone)?.apply(write, self.now)?;
+            done.inserted += applied.inserted;
+            done.refused += applied.refused;
+            done.deleted += applied.deleted;
+            done.kept = applied.kept;
+        }
+        Ok(done)
     }
 
     fn end(&mut self, reply: Reply<Epoch>) -> Result<()> {

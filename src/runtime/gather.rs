@@ -123,9 +123,10 @@ impl EpochLoop {
     /// A write is part of this epoch; every other command waits for its end. True if it was a write.
     pub(crate) fn take_command(&mut self, command: Command, epoch: Epoch, gathered: &mut Gathered) -> bool {
         match command {
-            Command::Write { table, write, reply } => {
-                gathered.rows += write.insert.as_ref().map_or(0, arrow::array::RecordBatch::num_rows);
-                gathered.dirty |= self.write(table, write, reply, epoch);
+            Command::Write { writes, reply } => {
+                let rows = writes.iter().filter_map(|(_, write)| write.insert.as_ref());
+                gathered.rows += rows.map(arrow::array::RecordBatch::num_rows).sum::<usize>();
+                gathered.dirty |= self.write(writes, reply, epoch);
                 true
             }
             other => {

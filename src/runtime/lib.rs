@@ -36,4 +36,5 @@ pub use event_time::{Dated, Refused};
 pub use published::{Published, PublishedCell, RelationState};
 pub use scan::{LeftOut, SourceScan};
 pub use status::{EpochStatus, JobStatus, PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
-pub use tasks::spawn_thread;
+pub use table::duplicate_key;
+pub use tasks::{panic_message, spawn_thread};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use headwater_state::{Snapshot, TableId};
-use headwater_types::{Epoch, Error, Micros, ObjectId, Result};
+use headwater_types::{ChangeBatch, Epoch, Error, Micros, ObjectId, Result};
 use parking_lot::RwLock;
 
 /// A relation at the cut, or why it is off it.
@@ -37,6 +37,17 @@ impl Published {
             Some(RelationState::Off(error)) => Err(error.clone()),
             None => Err(Error::not_found("this relation holds no rows to read")),
         }
+    }
+
+    /// The same with `changes` on top of the rows of `object`: what a transaction sees that has made them.
+    ///
+    /// # Errors
+    /// As [`Published::relation`]; other column types.
+    pub fn with(&self, object: ObjectId, changes: ChangeBatch) -> Result<Published> {
+        let changed = self.relation(TableId::new(object, TableId::ROWS))?.with(changes)?;
+        let mut published = self.clone();
+        published.set(TableId::new(object, TableId::ROWS), RelationState::At(changed));
+        Ok(published)
     }
 
     pub(crate) fn set(&mut self, id: TableId, state: RelationState) {

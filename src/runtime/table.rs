@@ -23,8 +23,18 @@ struct TableRecord {
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
     pub inserted: u64,
+    /// For each row to insert whether it went in; none where all did.
+    pub kept: Option<BooleanArray>,
     pub deleted: u64,
     pub refused: u64,
+}
+
+/// A write that can be applied: its changes, deletions first.
+pub(crate) struct Checked {
+    applied: Applied,
+    batches: Vec<ChangeBatch>,
+    refused: Vec<Refused>,
+    max_seen: Option<Micros>,
 }
 
 /// A table that runs.
@@ -70,14 +80,15 @@ impl RunningTable {
         watermarks
     }
 
-    /// Applies `write` whole or not at all: first its deletions, then its insertions.
+    /// Finds out what `write` changes, without changing it: first its deletions, then its insertions.
     ///
     /// # Errors
     /// 40001 if a row to delete is not there any more; 23505 for a key that is there already.
-    pub fn apply(&mut self, write: TableWrite, now: Micros) -> Result<Applied> {
+    pub fn check(&self, write: TableWrite, now: Micros) -> Result<Checked> {
         let TableWrite { delete, insert, refused, conflict } = write;
         let max_seen = self.latest(insert.as_ref(), now)?;
-        let mut applied = Applied::default();
+        let rows_refused = refused.iter().map(|refused| refused.rows.num_rows() as u64).sum();
+        let mut applied = Applied { refused: rows_refused, ..Applied::default() };
         let mut batches = Vec::new();
         if let Some(rows) = delete.filter(|d| d.num_rows() > 0) {
             self.check_present(&rows)?;
@@ -85,27 +96,36 @@ impl RunningTable {
             batches.push(ChangeBatch::insertions(rows).negate());
         }
         if let Some(rows) = insert.filter(|i| i.num_rows() > 0) {
-            let rows = self.resolve(rows, conflict, &mut batches)?;
+            let (rows, kept) = self.resolve(rows, conflict, &mut batches)?;
             applied.inserted = rows.num_rows() as u64;
+            applied.kept = kept;
             batches.push(ChangeBatch::insertions(rows));
         }
-        for batch in batches.into_iter().filter(|b| !b.is_empty()) {
+        batches.retain(|b| !b.is_empty());
+        Ok(Checked { applied, batches, refused, max_seen })
+    }
+
+    /// Makes the changes of a write that was checked since the last one was applied.
+    ///
+    /// # Errors
+    /// Those of the relation.
+    pub fn apply(&mut self, checked: Checked, now: Micros) -> Result<Applied> {
+        for batch in checked.batches {
             self.relation.apply(batch.clone())?;
             self.changes.push(batch);
         }
-        for refused in &refused {
+        for refused in &checked.refused {
             let errors = self.errors.as_mut().ok_or_else(|| Error::bug("rows are refused by a table without a watermark"))?;
             errors.take_refused(refused, now)?;
-            applied.refused += refused.rows.num_rows() as u64;
         }
-        if max_seen.is_some() {
+        if checked.max_seen.is_some() {
             self.record.clock.active_at = now;
         }
-        if max_seen > self.record.clock.max_seen {
-            self.record.clock.max_seen = max_seen;
+        if checked.max_seen > self.record.clock.max_seen {
+            self.record.clock.max_seen = checked.max_seen;
             self.dirty = true;
         }
-        Ok(applied)
+        Ok(checked.applied)
     }
 
     /// The greatest event time of rows that were dated at the call: epoch time never goes back, so none of them is too far ahead now.
@@ -127,9 +147,14 @@ impl RunningTable {
         Ok(())
     }
 
-    /// The rows of `rows` that go in; those that they replace are added to `batches` as deletions.
-    fn resolve(&self, rows: RecordBatch, conflict: Conflict, batches: &mut Vec<ChangeBatch>) -> Result<RecordBatch> {
-        let Some(key) = &self.key else { return Ok(rows) };
+    /// The rows of `rows` that go in, and which they are where some are left out; those that they replace are added to `batches` as deletions.
+    fn resolve(
+        &self,
+        rows: RecordBatch,
+        conflict: Conflict,
+        batches: &mut Vec<ChangeBatch>,
+    ) -> Result<(RecordBatch, Option<BooleanArray>)> {
+        let Some(key) = &self.key else { return Ok((rows, None)) };
         let keys: Vec<ArrayRef> = key.columns().iter().map(|&c| rows.column(c).clone()).collect();
         let mut pending = ChangeBatch::empty(rows.schema());
         if !batches.is_empty() {
@@ -142,17 +167,17 @@ impl RunningTable {
                 let mut seen = std::collections::HashSet::with_capacity(rows.num_rows());
                 let twice = (0..rows.num_rows()).find(|&r| stored[r].is_some() || !seen.insert(order.row(r)));
                 match twice {
-                    Some(row) => Err(self.duplicate(&rows, row)),
-                    None => Ok(rows),
+                    Some(row) => Err(duplicate_key(&self.def.name, &self.def.primary_key, &rows, row)),
+                    None => Ok((rows, None)),
                 }
             }
             Conflict::Nothing => {
                 let order = key.convert(&keys)?;
                 let mut seen = std::collections::HashSet::with_capacity(rows.num_rows());
                 let keep: BooleanArray = (0..rows.num_rows()).map(|r| Some(stored[r].is_none() && seen.insert(order.row(r)))).collect();
-                Ok(compute::filter_record_batch(&rows, &keep)?)
+                Ok((compute::filter_record_batch(&rows, &keep)?, Some(keep)))
             }
-            Conflict::Replace => self.replace(rows, &keys, &stored, batches),
+            Conflict::Replace => Ok((self.replace(rows, &keys, &stored, batches)?, None)),
         }
     }
 
@@ -205,16 +230,6 @@ impl RunningTable {
         Ok(compute::take_record_batch(&rows, &UInt32Array::from(kept))?)
     }
 
-    fn duplicate(&self, rows: &RecordBatch, row: usize) -> Error {
-        let text = |c: &usize| {
-            let value = arrow::util::display::array_value_to_string(rows.column(*c), row).unwrap_or_default();
-            (self.def.schema.field(*c).name().clone(), value)
-        };
-        let (names, values): (Vec<String>, Vec<String>) = self.def.primary_key.iter().map(text).unzip();
-        let error = Error::exists(format!("duplicate key value violates unique constraint \"{}_pkey\"", self.def.name));
-        error.with_detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", "))).with_sqlstate("23505")
-    }
-
     /// The epoch's end: event time moves, changes go into the batch.
     pub fn finish(&mut self, now: Micros) {
         if let Some(event_time) = &self.def.event_time {
@@ -240,4 +255,16 @@ impl RunningTable {
         }
         Ok(())
     }
+}
+
+/// The error of a row whose `key` is in `table` already.
+#[must_use]
+pub fn duplicate_key(table: &str, key: &[usize], rows: &RecordBatch, row: usize) -> Error {
+    let text = |c: &usize| {
+        let value = arrow::util::display::array_value_to_string(rows.column(*c), row).unwrap_or_default();
+        (rows.schema().field(*c).name().clone(), value)
+    };
+    let (names, values): (Vec<String>, Vec<String>) = key.iter().map(text).unzip();
+    let error = Error::exists(format!("duplicate key value violates unique constraint \"{table}_pkey\""));
+    error.with_detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", "))).with_sqlstate("23505")
 }

@@ -5,6 +5,9 @@ use std::thread::JoinHandle;
 
 use headwater_types::{Error, Result};
 
+/// Room on the stack for expressions of the greatest depth that a statement may have. Only what is used of it takes memory.
+const STACK_BYTES: usize = 256 << 20;
+
 /// Runs `work` on a new thread called `name`; if it panics, `on_panic` gets the message.
 ///
 /// # Errors
@@ -20,11 +23,13 @@ pub fn spawn_thread(
             on_panic(Error::bug(format!("thread {thread} panicked: {}", panic_message(&panic))));
         }
     };
-    std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|e| Error::limit(format!("cannot start thread {name}: {e}")))
+    let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+    thread.spawn(body).map_err(|e| Error::limit(format!("cannot start thread {name}: {e}")))
 }
 
 /// What a panic said.
-pub(crate) fn panic_message(panic: &Box<dyn std::any::Any + Send>) -> String {
+#[must_use]
+pub fn panic_message(panic: &Box<dyn std::any::Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown panic".to_owned())
 }

@@ -73,6 +73,7 @@ fn dispatch(context: &Context<'_>, statement: &Statement, ast: &Ast) -> Result<B
         Ast::Fetch { name, rows_max, timeout, skip } => session::fetch(name, *rows_max, timeout.as_ref(), *skip)?,
         Ast::Close(name) => Bound::Close(name.clone()),
         Ast::Discard => Bound::Discard,
+        Ast::Unlisten => Bound::Unlisten,
         Ast::Prepare(name, prepared) => Bound::Prepare(name.clone(), prepared.clone()),
         Ast::Execute(name, values) => session::execute(context, name, values)?,
         Ast::Deallocate(name) => Bound::Deallocate(name.clone()),

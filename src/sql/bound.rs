@@ -72,6 +72,8 @@ pub enum Bound {
     Close(Option<String>),
     /// DISCARD ALL and the like.
     Discard,
+    /// UNLISTEN: there is never anything to do.
+    Unlisten,
     /// PREPARE name AS statement.
     Prepare(String, Box<crate::Statement>),
     /// EXECUTE name (values): constant expressions, evaluated.

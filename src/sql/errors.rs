@@ -57,19 +57,28 @@ fn convert(error: DataFusionError, text: Option<&SourceText>) -> Error {
         DataFusionError::Shared(shared) => match shared.as_ref() {
             DataFusionError::ArrowError(arrow, _) => from_arrow(arrow),
             DataFusionError::External(inside) => from_external(inside.as_ref()),
+            DataFusionError::ResourcesExhausted(message) => exhausted(said(message)),
             other => from_message(&other.strip_backtrace()),
         },
         DataFusionError::External(inside) => from_external(inside.as_ref()),
         DataFusionError::ArrowError(inside, _) => from_arrow(&inside),
         DataFusionError::SchemaError(inside, _) => from_schema(&inside, text),
         DataFusionError::NotImplemented(message) => Error::unsupported(said(&message)),
-        DataFusionError::ResourcesExhausted(message) => Error::limit(said(&message)),
+        DataFusionError::ResourcesExhausted(message) => exhausted(said(&message)),
         DataFusionError::SQL(inside, _) => syntax(inside.to_string()),
         DataFusionError::Plan(message) | DataFusionError::Configuration(message) => from_plan(said(&message)),
         DataFusionError::Execution(message) => from_message(said(&message)),
         DataFusionError::Internal(message) => Error::bug(said(&message)),
         other => Error::bug(other.strip_backtrace()),
     }
+}
+
+/// A query wants more memory than all queries together may have.
+fn exhausted(message: &str) -> Error {
+    let error = Error::limit("out of memory for queries").with_sqlstate("53200").with_detail(message.lines().next().unwrap_or(message));
+    error.with_hint(
+        "read less at once: filter earlier, join on equal keys, LIMIT; or keep the result in a materialized view; or give more memory",
+    )
 }
 
 fn from_external(inside: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {

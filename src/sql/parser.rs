@@ -2,11 +2,13 @@
 
 mod ast;
 mod create;
+mod depth;
 mod reader;
 mod session;
 mod text;
 mod view;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -16,6 +18,7 @@ pub(crate) use ast::{
     Ast, ColumnDef, CopyWhat, CreateRelation, CreateSink, CreateView, Emit, EncodeDef, Explained, Kind, OptionEntry, Readable, Show,
     SinkInput, WatermarkDef,
 };
+pub(crate) use depth::{DEPTH_MAX, too_deep};
 pub(crate) use reader::{DIALECT, Name, at, folded, syntax};
 pub(crate) use text::SourceText;
 
@@ -83,6 +86,12 @@ impl Statement {
         matches!(self.ast(), Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_))
     }
 
+    /// True for SELECT and its like.
+    #[must_use]
+    pub fn is_query(&self) -> bool {
+        matches!(self.ast(), Ast::Query(_))
+    }
+
     pub(crate) fn ast(&self) -> &Ast {
         &self.ast
     }
@@ -97,13 +106,26 @@ impl Statement {
 /// # Errors
 /// `Invalid` (42601) with the place, if any of them is no statement; `Unsupported` for one that we do not have.
 pub fn parse(text: &str) -> Result<Vec<Statement>> {
-    let source = Arc::new(SourceText::new(text));
-    let tokens = Tokenizer::new(&DIALECT, text).tokenize_with_location().map_err(|e| {
+    crate::room::with_room(|| statements(text))
+}
+
+fn statements(text: &str) -> Result<Vec<Statement>> {
+    let text = without_mark(text);
+    let source = Arc::new(SourceText::new(&text));
+    let tokens = Tokenizer::new(&DIALECT, &text).tokenize_with_location().map_err(|e| {
         let error = syntax(format!("syntax error: {}", e.message));
         error.at(source.characters_before(e.location) + 1, 1)
     })?;
     let pieces = tokens.split(|t| t.token == Token::SemiColon).map(trimmed).filter(|piece| !piece.is_empty());
     pieces.map(|piece| one(piece, &source)).collect()
+}
+
+/// Some editors begin a file with the mark U+FEFF. A blank takes its place, so that places in errors still count in what was written.
+fn without_mark(text: &str) -> Cow<'_, str> {
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => Cow::Owned(format!(" {rest}")),
+        None => Cow::Borrowed(text),
+    }
 }
 
 /// The tokens without blanks and comments at both ends.
@@ -115,6 +137,7 @@ fn trimmed(tokens: &[TokenWithSpan]) -> &[TokenWithSpan] {
 }
 
 fn one(tokens: &[TokenWithSpan], source: &Arc<SourceText>) -> Result<Statement> {
+    depth::check(tokens)?;
     let (first, last) = (&tokens[0].span, &tokens[tokens.len() - 1].span);
     let text = source.between(first.start, last.end).to_owned();
     let mut reader = Reader::new(tokens.to_vec(), source.clone());
@@ -188,6 +211,13 @@ fn block_or_cursor(reader: &mut Reader, word: &str) -> Result<Option<Ast>> {
             reader.next();
             Ast::Discard
         }
+        // LISTEN is refused, so there is never a channel to leave; connection pools send this unasked.
+        "UNLISTEN" => {
+            if !reader.take_token(&Token::Mul) {
+                reader.name()?;
+            }
+            Ast::Unlisten
+        }
         "PREPARE" => session::prepare(reader)?,
         "EXECUTE" => session::execute(reader)?,
         "DEALLOCATE" => {
@@ -227,4 +257,16 @@ fn spaced(text: &str) -> String {
         spaced.push(character);
     }
     spaced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_mark_at_the_beginning_is_read_over_and_counted() {
+        let statements = parse("\u{feff}SELECT 1; SELECT 2").expect("two statements");
+        assert_eq!(statements.iter().map(|s| (s.offset(), s.text())).collect::<Vec<_>>(), [(1, "SELECT 1"), (11, "SELECT 2")]);
+        assert_eq!(parse("\u{feff}nonsense").expect_err("no statement").place(), Some((2, 8)));
+    }
 }

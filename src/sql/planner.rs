@@ -18,6 +18,7 @@ use headwater_types::{Error, Result};
 
 use crate::casts::PostgresTypes;
 use crate::errors::from_datafusion;
+use crate::floats::EqualFloats;
 use crate::planned_types::PlannedTypes;
 use crate::types::Types;
 use crate::windows::WindowFunctions;
@@ -60,7 +61,8 @@ impl Planner {
     /// `Bug` if two functions cannot live together.
     pub fn new(extensions: Extensions) -> Result<Planner> {
         let state = SessionStateBuilder::new().with_config(settings()).with_default_features();
-        let mut state = state.with_optimizer_rules(batch_rules()).build();
+        let state = state.with_optimizer_rules(batch_rules()).with_analyzer_rule(Arc::new(EqualFloats::new()));
+        let mut state = state.build();
         headwater_operators::register(&mut state)?;
         for function in crate::functions::library().into_iter().chain(extensions.scalar) {
             state.register_udf(function).map_err(from_datafusion)?;
@@ -111,7 +113,7 @@ impl Planner {
         settings: &Settings,
         types: &[Option<DataType>],
     ) -> Result<Bound> {
-        binder::bind(self, statement, catalog, settings, types)
+        crate::room::with_room(|| binder::bind(self, statement, catalog, settings, types))
     }
 
     /// Plans a materialized view of the catalog again, after a restart. Compare `plan.fingerprint()` with the stored one.
@@ -121,7 +123,8 @@ impl Planner {
     pub fn replan(&self, view: &Object, catalog: &Catalog) -> Result<PlannedView> {
         let settings = Settings::new("root", "dev");
         let statement = crate::parse(&view.sql)?.pop().ok_or_else(|| Error::bug(format!("\"{}\" has no text", view.name)))?;
-        streaming::replan(self, &statement, catalog, &settings).map_err(|e| e.context(format!("view \"{}\"", view.name)))
+        let planned = crate::room::with_room(|| streaming::replan(self, &statement, catalog, &settings));
+        planned.map_err(|e| e.context(format!("view \"{}\"", view.name)))
     }
 
     /// The columns of a system relation, if there is one of that name.

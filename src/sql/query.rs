@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::errors::in_text;
 use crate::literals;
 use crate::other_meanings;
+use crate::plan_depth;
 use crate::planner::Planner;
 
 /// The plan of `query`, not yet analyzed.
@@ -35,6 +36,7 @@ fn plan_statement(context: &Context<'_>, mut statement: Sql) -> Result<LogicalPl
     let mut planning = planner_context(context);
     let sql = SqlToRel::new_with_options(context, Planner::parser_options());
     let plan = sql.sql_statement_to_plan_with_context(statement, &mut planning).map_err(|e| in_text(e, &context.text))?;
+    plan_depth::check(&plan).map_err(|e| in_text(e, &context.text))?;
     let plan = with_our_types(plan).map_err(|e| in_text(e, &context.text))?;
     check_types(context, &plan)?;
     Ok(plan)

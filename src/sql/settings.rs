@@ -16,6 +16,8 @@ enum Change {
     Free,
     /// To one of PostgreSQL's spellings of true or false.
     Switch,
+    /// To a length of time, as PostgreSQL writes it.
+    Time,
     /// To nothing but the default, since results do not depend on it otherwise.
     Fixed,
     /// Not at all.
@@ -36,13 +38,13 @@ const KNOWN: [Known; 36] = [
     Known("default_transaction_isolation", "serializable", Change::Free),
     Known("default_transaction_read_only", "off", Change::Switch),
     Known("extra_float_digits", "1", Change::Free),
-    Known("idle_in_transaction_session_timeout", "0", Change::Free),
+    Known("idle_in_transaction_session_timeout", "0", Change::Time),
     Known("in_hot_standby", "off", Change::Never),
     Known("integer_datetimes", "on", Change::Never),
     Known("IntervalStyle", "postgres", Change::Fixed),
     Known("is_superuser", "on", Change::Never),
     Known("jit", "off", Change::Switch),
-    Known("lock_timeout", "0", Change::Free),
+    Known("lock_timeout", "0", Change::Time),
     Known("max_identifier_length", "63", Change::Never),
     Known("row_security", "on", Change::Switch),
     Known("search_path", "\"$user\", public", Change::Free),
@@ -51,12 +53,12 @@ const KNOWN: [Known; 36] = [
     Known("server_version_num", "160004", Change::Never),
     Known("session_authorization", "root", Change::Never),
     Known("standard_conforming_strings", "on", Change::Fixed),
-    Known("statement_timeout", "0", Change::Free),
+    Known("statement_timeout", "0", Change::Time),
     Known("synchronize_seqscans", "on", Change::Switch),
     Known("TimeZone", "UTC", Change::Fixed),
     Known("transaction_isolation", "serializable", Change::Free),
     Known("transaction_read_only", "off", Change::Switch),
-    Known("transaction_timeout", "0", Change::Free),
+    Known("transaction_timeout", "0", Change::Time),
     Known("wal_level", "logical", Change::Never),
     Known("work_mem", "4MB", Change::Free),
     Known("xmloption", "content", Change::Free),
@@ -152,6 +154,11 @@ impl Settings {
             Change::Free => Ok(()),
             Change::Switch if ["on", "off", "true", "false", "yes", "no", "1", "0"].contains(&value.to_lowercase().as_str()) => Ok(()),
             Change::Switch => Err(Error::invalid(format!("parameter \"{name}\" requires a Boolean value")).with_sqlstate("22023")),
+            Change::Time if milliseconds(value).is_some() => Ok(()),
+            Change::Time => {
+                let error = Error::invalid(format!("invalid value for parameter \"{name}\": \"{value}\"")).with_sqlstate("22023");
+                Err(error.with_hint("valid units are us, ms, s, min, h and d; without one it is ms"))
+            }
             Change::Fixed if same(value, default) => Ok(()),
             Change::Fixed => Err(Error::unsupported(format!("{name} = '{value}' is not supported, only '{default}'"))),
             Change::Never => Err(Error::invalid(format!("parameter \"{name}\" cannot be changed")).with_sqlstate("55P02")),
@@ -172,10 +179,35 @@ impl Settings {
         Ok(())
     }
 
+    /// How long a statement may take; none for ever.
+    #[must_use]
+    pub fn statement_timeout(&self) -> Option<Duration> {
+        self.get("statement_timeout").and_then(milliseconds).filter(|ms| *ms > 0).map(Duration::from_millis)
+    }
+
     /// RESET ALL.
     pub fn reset_all(&mut self) {
         self.values.clear();
     }
+}
+
+/// A length of time as PostgreSQL's settings have it: a number, of milliseconds where no unit follows. What is shorter than one is one.
+fn milliseconds(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim() {
+        "us" => 0.001,
+        "" | "ms" => 1.0,
+        "s" => 1_000.0,
+        "min" => 60_000.0,
+        "h" => 3_600_000.0,
+        "d" => 86_400_000.0,
+        _ => return None,
+    };
+    let milliseconds = (number.parse::<f64>().ok()? * unit).ceil();
+    // 2^31 ms are PostgreSQL's longest.
+    (milliseconds <= f64::from(i32::MAX)).then_some(milliseconds as u64)
 }
 
 /// A switch is shown as on or off, however it was set; a fixed one as its default is spelled.
@@ -190,7 +222,8 @@ fn spelled(name: &str, value: &str) -> String {
 
 /// True for another spelling of a default that is fixed.
 fn same(value: &str, default: &str) -> bool {
-    let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
+    // Clients spell `utf-8`, `UTF8`, and with quotes inside the value.
+    let plain = |text: &str| text.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric() && c != '/' && c != ',', "");
     let aliases = ["etc/utc", "gmt", "z", "zulu", "unicode"];
     plain(value) == plain(default) || (default.starts_with("UT") && aliases.contains(&value.to_lowercase().as_str()))
 }
@@ -214,12 +247,29 @@ mod tests {
     }
 
     #[test]
+    fn timeouts_are_read_with_their_units() {
+        let timeout = |value| {
+            let mut settings = Settings::new("root", "dev");
+            settings.set("statement_timeout", Some(value)).map(|()| settings.statement_timeout())
+        };
+        assert_eq!(timeout("0").expect("no limit"), None);
+        assert_eq!(timeout("250").expect("milliseconds"), Some(Duration::from_millis(250)));
+        assert_eq!(timeout("1.5s").expect("seconds"), Some(Duration::from_millis(1500)));
+        assert_eq!(timeout("2 min").expect("minutes"), Some(Duration::from_secs(120)));
+        assert_eq!(timeout("1us").expect("microseconds"), Some(Duration::from_millis(1)));
+        assert!(["-1", "1 year", "", "1e3", "30d"].iter().all(|value| timeout(value).is_err()));
+    }
+
+    #[test]
     fn what_cannot_be_set_says_so() {
         let state = |name, value| Settings::check(name, Some(value)).map_err(|e| e.sqlstate());
         assert_eq!(state("nonsense_setting", "1"), Err("42704"));
         assert_eq!(state("TimeZone", "Europe/Berlin"), Err("0A000"));
         assert_eq!(state("TimeZone", "utc"), Ok(()));
         assert_eq!(state("client_encoding", "utf-8"), Ok(()));
+        assert_eq!(state("client_encoding", "'utf-8'"), Ok(()));
+        assert_eq!(state("client_encoding", "LATIN1"), Err("0A000"));
+        assert_eq!(state("statement_timeout", "soon"), Err("22023"));
         assert_eq!(state("server_version", "9"), Err("55P02"));
         assert_eq!(state("jit", "maybe"), Err("22023"));
         let error = Settings::check("application_nam", None).expect_err("unknown");

@@ -48,6 +48,24 @@ impl Snapshot {
         Self { schema, parts: Parts::Logged(Arc::new(logged)) }
     }
 
+    /// The same with `changes` on top: what a transaction sees that has made them.
+    ///
+    /// # Errors
+    /// Other column types; `Bug` for a deletion from an append-only relation.
+    pub fn with(&self, changes: ChangeBatch) -> Result<Snapshot> {
+        match &self.parts {
+            Parts::Sorted(stack) => Ok(Self::sorted(stack.with(changes)?)),
+            Parts::Logged(_) if changes.weights().is_some_and(|w| w.iter().any(|&w| w != 1)) => {
+                Err(Error::bug("an append-only relation takes single insertions"))
+            }
+            Parts::Logged(logged) => {
+                let mut fresh = logged.fresh.clone();
+                fresh.push(changes.rows().clone());
+                Ok(Self::logged(self.schema.clone(), Logged { runs: logged.runs.clone(), fresh }))
+            }
+        }
+    }
+
     /// The schema of the rows.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {

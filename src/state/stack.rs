@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::row::Rows;
-use headwater_types::{ChangeBatch, Error, Result, RowOrder};
+use headwater_types::{ChangeBatch, Error, Result, RowOrder, consolidate};
 
 use crate::block::Block;
 use crate::filter::{hash_rows, is_hashable};
@@ -60,6 +60,23 @@ impl Stack {
     /// All parts' rows in order, net.
     pub(crate) fn merge(&self) -> Merge {
         Merge::new(&self.schema, &self.orders.rows, self.parts.iter().cloned(), self.floor)
+    }
+
+    /// The stack with `changes` on top. They are joined with the batches before that are not twice their size, so that many small changes stay few parts.
+    pub(crate) fn with(&self, changes: ChangeBatch) -> Result<Stack> {
+        let mut stack = self.clone();
+        let mut rows = changes.len();
+        let mut batches = vec![changes];
+        while let Some(Sorted::Fresh(last)) = stack.parts.last().filter(|last| matches!(last, Sorted::Fresh(b) if b.len() < rows * 2)) {
+            rows += last.len();
+            batches.push(last.changes().clone());
+            stack.parts.pop();
+        }
+        let net = consolidate(&stack.schema, &stack.orders.rows, &batches)?;
+        if !net.is_empty() {
+            stack.parts.push(Sorted::Fresh(Arc::new(Block::new(net))));
+        }
+        Ok(stack)
     }
 
     /// The rows of each of `keys`.

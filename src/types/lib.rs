@@ -6,6 +6,7 @@ mod clock;
 mod consolidate;
 mod epoch;
 mod error;
+mod floats;
 mod rows;
 
 pub use change::{BATCH_ROWS_MAX, ChangeBatch, data_bytes};
@@ -13,4 +14,5 @@ pub use clock::{Clock, HeldClock, SystemClock};
 pub use consolidate::{consolidate, multiplicities_negative};
 pub use epoch::{END_OF_TIME, Epoch, Micros, ObjectId, Watermarks};
 pub use error::{Error, ErrorKind, Result};
+pub use floats::equal_floats;
 pub use rows::{RowOrder, order_prefix};

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_types::{BATCH_ROWS_MAX, Error, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
 
 use super::listing::io_error;
 use super::place::{Piece, Place};
@@ -35,26 +36,34 @@ pub(super) struct ParquetFile {
     place: Place,
     /// Nothing is read from here on.
     upto: Option<Place>,
+    is_whole: bool,
 }
 
-fn error(path: &str, error: impl std::fmt::Display) -> Error {
-    Error::external(format!("file '{path}' cannot be read as Parquet: {error}"))
+/// What the disk says may pass, and a file that is still being written becomes Parquet with its last bytes; what else is no Parquet stays none.
+fn error(path: &str, error: ParquetError, is_whole: bool) -> Error {
+    let message = format!("file '{path}' cannot be read as Parquet: {error}");
+    match error {
+        ParquetError::External(_) => Error::external(message),
+        _ if !is_whole => Error::external(message),
+        _ => Error::invalid(message).with_sqlstate("22000"),
+    }
 }
 
 impl ParquetFile {
-    /// Opens `path` at row `place.offset`; `includes` are those of the definition.
+    /// Opens `path` at row `place.offset`; `includes` are those of the definition. Others may still write to a file that is not `is_whole`.
     ///
     /// # Errors
-    /// `External` if the file is gone, or no Parquet file; `Invalid` if a column has another type, or is NOT NULL and not there.
+    /// `External` if the file is gone; `Invalid` if it is no Parquet file, or a column has another type, or is NOT NULL and not there.
     pub(super) fn open(
         definition: &SourceDefinition,
         includes: &[Included],
         path: &str,
         place: Place,
         upto: Option<Place>,
+        is_whole: bool,
     ) -> Result<Self> {
         let file = File::open(path).map_err(|error| io_error(path, &error))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| error(path, e))?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| error(path, e, is_whole))?;
         let schema = definition.schema.clone();
         let (mut read, mut columns) = (Vec::new(), Vec::new());
         for (at, field) in schema.fields().iter().enumerate() {
@@ -95,8 +104,8 @@ impl ParquetFile {
             .with_offset(usize::try_from(skip).unwrap_or(usize::MAX))
             .with_batch_size(BATCH_ROWS_MAX)
             .build()
-            .map_err(|e| error(path, e))?;
-        Ok(Self { path: path.to_owned(), schema, columns, reader, rows, place: Place { is_end: false, ..place }, upto })
+            .map_err(|e| error(path, e, is_whole))?;
+        Ok(Self { path: path.to_owned(), schema, columns, reader, rows, place: Place { is_end: false, ..place }, upto, is_whole })
     }
 
     /// The next rows; `None` at the end.
@@ -104,7 +113,7 @@ impl ParquetFile {
     /// # Errors
     /// `External` if they cannot be read.
     pub(super) fn next(&mut self) -> Result<Option<Piece>> {
-        let Some(batch) = self.reader.next().transpose().map_err(|e| error(&self.path, e))? else {
+        let Some(batch) = self.reader.next().transpose().map_err(|e| error(&self.path, e.into(), self.is_whole))? else {
             return Ok(None);
         };
         let start = self.place.offset;
@@ -136,7 +145,7 @@ impl ParquetFile {
         }
         let options = CastOptions { safe: false, ..CastOptions::default() };
         cast_with_options(&array, field.data_type(), &options)
-            .map_err(|e| Error::external(format!("file '{}', column \"{}\": {e}", self.path, field.name())))
+            .map_err(|e| Error::invalid(format!("file '{}', column \"{}\": {e}", self.path, field.name())).with_sqlstate("22000"))
     }
 }
 

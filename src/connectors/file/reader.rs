@@ -42,7 +42,10 @@ impl FileReader {
     pub(super) fn open(&mut self, path: &str, place: Place, upto: Option<Place>) -> Result<OpenFile> {
         Ok(match &mut self.decoder {
             Some(decoder) => OpenFile::Records(RecordFile::open(path, place, upto, self.last_line_counts, decoder)?),
-            None => OpenFile::Parquet(ParquetFile::open(&self.definition, &self.includes, path, place, upto)?),
+            None => {
+                let is_whole = self.last_line_counts;
+                OpenFile::Parquet(ParquetFile::open(&self.definition, &self.includes, path, place, upto, is_whole)?)
+            }
         })
     }
 

@@ -165,6 +165,8 @@ fn constants() -> Vec<(&'static str, DataType, Evaluate)> {
         ("version", DataType::Utf8, |_, _| Ok(text(Some(format!("PostgreSQL 16.4 (Headwater {})", env!("CARGO_PKG_VERSION")))))),
         ("pg_my_temp_schema", DataType::UInt32, |_, _| Ok(ScalarValue::UInt32(Some(0)))),
         ("getdatabaseencoding", DataType::Utf8, |_, _| Ok(text(Some("UTF8".to_owned())))),
+        // No lock of this kind can be taken; connection pools give them back unasked.
+        ("pg_advisory_unlock_all", DataType::Utf8, |_, _| Ok(text(Some(String::new())))),
         ("pg_tablespace_location", DataType::Utf8, |_, _| Ok(text(Some(String::new())))),
         ("current_schemas", DataType::new_list(DataType::Utf8, true), |_, a| {
             let with_system = matches!(a.first(), Some(ScalarValue::Boolean(Some(true))));

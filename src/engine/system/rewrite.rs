@@ -37,6 +37,15 @@ struct Rewriter<'a> {
 impl VisitorMut for Rewriter<'_> {
     type Break = Box<Error>;
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
+        if asks_what_types_are_made_of(query)
+            && let Some(plain) = parsed(TYPES_AND_ELEMENTS)
+        {
+            *query = *plain;
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
         rewrite_table_function(factor);
         ControlFlow::Continue(())
@@ -60,6 +69,21 @@ impl VisitorMut for Rewriter<'_> {
     }
 }
 
+/// What asyncpg asks before it reads a value of a type that it was not born with. It walks through domains, ranges and row types; of those there are
+/// none here, and an array's elements are one step away.
+const TYPES_AND_ELEMENTS: &str = "
+SELECT t.oid AS oid, ns.nspname AS ns, t.typname AS name, t.typtype AS kind, NULL::oid AS basetype, t.typelem AS elemtype, t.typdelim AS elemdelim,
+  NULL::oid AS range_subtype, NULL::oid[] AS attrtypoids, NULL::text[] AS attrnames, CASE WHEN t.oid = any($1::oid[]) THEN 0 ELSE 1 END AS depth,
+  NULL::text AS basetype_name, CASE WHEN t.typelem <> 0 THEN format_type(t.typelem, NULL) END AS elemtype_name, NULL::text AS range_subtype_name
+FROM pg_type t JOIN pg_namespace ns ON ns.oid = t.typnamespace
+WHERE t.oid = any($1::oid[]) OR t.oid IN (SELECT a.typelem FROM pg_type a WHERE a.oid = any($1::oid[]))
+ORDER BY depth DESC";
+
+fn asks_what_types_are_made_of(query: &Query) -> bool {
+    let tree = |with: &ast::With| with.recursive && with.cte_tables.iter().any(|cte| cte.alias.name.value == "typeinfo_tree");
+    query.with.as_ref().is_some_and(tree)
+}
+
 impl Rewriter<'_> {
     fn rewrite_function(&self, expr: &mut Expr) -> ControlFlow<Box<Error>> {
         let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
@@ -79,6 +103,10 @@ impl Rewriter<'_> {
                 let pid = Value::Number(self.settings.pid.to_string(), false);
                 *expr = Expr::Value(pid.with_empty_span());
             }
+            ("set_config", FunctionArguments::List(list)) => match self.same_setting(list) {
+                Ok(value) => *expr = text(Some(value)),
+                Err(error) => return ControlFlow::Break(Box::new(error)),
+            },
             _ => {}
         }
         ControlFlow::Continue(())
@@ -96,6 +124,17 @@ impl Rewriter<'_> {
             return Ok(Some(None));
         }
         Err(Error::not_found(format!("unrecognized configuration parameter \"{name}\"")).with_sqlstate("42704"))
+    }
+}
+
+impl Rewriter<'_> {
+    /// The value of a setting that `set_config('name', 'value', is_local)` leaves as it is, which is what drivers do with settings that do nothing here.
+    fn same_setting(&self, list: &FunctionArgumentList) -> Result<String> {
+        let literal_at = |at: usize| list.args.get(at).and_then(argument).and_then(literal);
+        match (literal_at(0).and_then(|name| self.settings.get(&name)), literal_at(1)) {
+            (Some(now), Some(value)) if now == value => Ok(value),
+            _ => Err(Error::unsupported("set_config with another value than the setting has is not supported").with_hint("use SET")),
+        }
     }
 }
 

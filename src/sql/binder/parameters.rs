@@ -60,12 +60,12 @@ impl Bound {
             *plan = plan.clone().replace_params_with_values(&values).map_err(from_datafusion)?;
             Ok::<(), Error>(())
         };
-        match &mut self {
-            Bound::Query(plan) | Bound::Declare(_, CursorQuery::Query(plan)) | Bound::CopyOut(CopyOut::Query(plan, _)) => replace(plan)?,
-            Bound::Insert(insert) => replace(&mut insert.input)?,
-            Bound::Delete(changed) | Bound::Update(changed) => replace(&mut changed.rows)?,
-            _ => {}
-        }
+        crate::room::with_room(|| match &mut self {
+            Bound::Query(plan) | Bound::Declare(_, CursorQuery::Query(plan)) | Bound::CopyOut(CopyOut::Query(plan, _)) => replace(plan),
+            Bound::Insert(insert) => replace(&mut insert.input),
+            Bound::Delete(changed) | Bound::Update(changed) => replace(&mut changed.rows),
+            _ => Ok(()),
+        })?;
         Ok(self)
     }
 

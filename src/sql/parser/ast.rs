@@ -172,6 +172,7 @@ pub(crate) enum Ast {
     Fetch { name: String, rows_max: Option<u64>, timeout: Option<OptionEntry>, skip: bool },
     Close(Option<String>),
     Discard,
+    Unlisten,
     Prepare(String, Box<super::Statement>),
     Execute(String, Vec<Expr>),
     Deallocate(Option<String>),

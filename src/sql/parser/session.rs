@@ -200,8 +200,9 @@ pub(super) fn declare(reader: &mut Reader) -> Result<Ast> {
         }
         reader.next();
     }
-    for hold in [["WITH", "HOLD"], ["WITHOUT", "HOLD"]] {
-        reader.take(&hold);
+    reader.take(&["WITHOUT", "HOLD"]);
+    if reader.peek().as_deref() == Some("WITH") {
+        return Err(reader.refuse("DECLARE … WITH HOLD").with_hint("a cursor ends with its block; a SUBSCRIPTION CURSOR does not"));
     }
     reader.expect(&["FOR"])?;
     let input = if subscription { Readable::Subscription(reader.relation()?) } else { Readable::Query(reader.query()?) };
