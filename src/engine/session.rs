@@ -1,7 +1,6 @@
 //! A session: settings, transaction block, cursors, prepared statements; runs one statement after the other.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diverted::{Beside, open_table_errors};
 use crate::event_time::{self, PartitionClock};
-use crate::{Conflict, TableDef, TableWrite, persisted};
+use crate::{Conflict, Refused, TableDef, TableWrite, persisted};
 
 /// The stored form of a table's event time.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -68,22 +68,6 @@ fn known(name: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|k| k.0.eq_ignore_ascii_case(name))
 }
 
-/// `1500`, `500ms`, `30s`, `2min`, `1h`, `1d`: milliseconds where there is no unit.
-fn duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = (text[..end].parse::<u64>().ok()?, text[end..].trim());
-    let unit_ms = match unit {
-        "" | "ms" => 1,
-        "s" => 1_000,
-        "min" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    Some(Duration::from_millis(number.checked_mul(unit_ms)?))
-}
-
 /// A session's user, database and variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -116,13 +100,6 @@ impl Settings {
         known(name).map_or(name, |k| k.0)
     }
 
-    /// How long a statement may run; none: as long as it takes.
-    #[must_use]
-    pub fn statement_timeout(&self) -> Option<Duration> {
-        let value = duration(self.get("statement_timeout")?)?;
-        (!value.is_zero()).then_some(value)
-    }
-
     /// All settings with their values, by name.
     pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
         let set = self.values.iter().filter(|(name, _)| known(name).is_none()).map(|(name, value)| (name.as_str(), value.as_str()));
@@ -146,10 +123,6 @@ impl Settings {
             });
         };
         let Some(value) = value else { return Ok(()) };
-        if known(name).is_some_and(|k| k.0 == "statement_timeout") && duration(value).is_none() {
-            let error = Error::invalid(format!("invalid value for parameter \"statement_timeout\": \"{value}\"")).with_sqlstate("22023");
-            return Err(error.with_hint("a number of milliseconds, or with a unit: 500ms, 30s, 2min, 1h"));
-        }
         match change {
             Change::Free => Ok(()),
             Change::Switch if ["on", "off", "true", "false", "yes", "no", "1", "0"].contains(&value.to_lowercase().as_str()) => Ok(()),
