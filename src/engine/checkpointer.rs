@@ -1,5 +1,8 @@
 //! Takes checkpoints: every few seconds, on request, and at the end; ends the database when its lease is lost.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,10 +16,6 @@ use parking_lot::Mutex;
 
 use crate::system::CheckpointStatus;
 use crate::tasks::Task;
-
-#[cfg(test)]
-#[path = "checkpoint_tests.rs"]
-mod tests;
 
 /// The folder, inside the data directory, in which a checkpoint stands while it is uploaded.
 const FOLDER: &str = "checkpoint.new";

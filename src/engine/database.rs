@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 
 use crate::activity::Sessions;
 use crate::checkpointer::Checkpointer;
-use crate::query_threads::QueryThreads;
+use crate::query::threads::QueryThreads;
 use crate::recovery;
 use crate::{Inserter, Options, Session, Subscription};
 

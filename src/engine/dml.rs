@@ -1,5 +1,7 @@
 //! INSERT, UPDATE, DELETE, COPY: the rows are computed by the batch engine, the write is one command to the loop.
 
+pub(crate) mod copy_in;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -14,10 +16,12 @@ use headwater_types::{ChangeBatch, Error, ObjectId, Result, RowOrder, equal_floa
 
 use crate::block::BlockWrites;
 use crate::connect::dated;
-use crate::copy_in::WRITE_BYTES;
+use crate::dml::copy_in::WRITE_BYTES;
 use crate::outcome::Notice;
 use crate::provider::ours;
-use crate::{CopyIn, CopyKind, Outcome, Session};
+use crate::{CopyKind, Outcome, Session};
+
+pub use copy_in::CopyIn;
 
 impl Session {
     pub(crate) async fn insert(&mut self, insert: Insert) -> Result<Outcome> {

@@ -4,13 +4,9 @@
 #![deny(unsafe_code)]
 
 mod activity;
-mod attended;
 mod block;
-#[cfg(test)]
-mod checkpoint_tests;
 mod checkpointer;
 mod connect;
-mod copy_in;
 mod cursor;
 mod database;
 mod ddl;
@@ -22,18 +18,15 @@ mod oracle;
 mod outcome;
 mod provider;
 mod query;
-mod query_threads;
 mod recovery;
 mod script;
 mod session;
 mod show;
-mod source_late;
-mod source_table;
 pub mod system;
 mod tasks;
 
-pub use copy_in::CopyIn;
 pub use database::Database;
+pub use dml::CopyIn;
 pub use headwater_checkpoint as checkpoint;
 pub use headwater_connectors as connectors;
 pub use headwater_runtime::{EpochChanges, Status, WriteDone};

@@ -63,7 +63,6 @@ pub(crate) fn table(
         runtime: status.cloned().unwrap_or_default(),
         checkpoints: shared.checkpointer.as_ref().map_or_else(Vec::new, Checkpointer::taken),
         sessions: shared.sessions.list(),
-        ..system::Status::default()
     };
     let facts = Facts { catalog: Catalog::clone(&shared.catalog()), status, settings: settings.clone() };
     let batch = relation.batch(&facts)?;

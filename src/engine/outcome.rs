@@ -6,9 +6,9 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use headwater_types::Result;
 
-use crate::copy_in::CopyIn;
+use crate::dml::copy_in::CopyIn;
 use crate::provider::ours;
-use crate::source_table::SourceTable;
+use crate::query::source_table::SourceTable;
 
 /// A message that is no error.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,10 @@
 //! Ad-hoc queries: the batch engine over the relations of one committed cut; FLUSH.
 
+pub(crate) mod attended;
+pub(crate) mod source_late;
+pub(crate) mod source_table;
+pub(crate) mod threads;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -17,11 +22,11 @@ use headwater_sql::{RelationId, RelationSource};
 use headwater_types::{Error, Result};
 use parking_lot::Mutex;
 
-use crate::attended::attended;
 use crate::database::Shared;
 use crate::provider::{SnapshotTable, external, ours, with_tables};
-use crate::source_late::source_late;
-use crate::source_table::SourceTable;
+use crate::query::attended::attended;
+use crate::query::source_late::source_late;
+use crate::query::source_table::SourceTable;
 use crate::{Outcome, Rows, Session, made_up};
 
 impl Session {

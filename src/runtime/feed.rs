@@ -153,6 +153,10 @@ impl Feed {
     /// Views come or go.
     pub fn set_subscribed(&mut self, view: ObjectId, subscribed: bool) {
         if subscribed {
+            if self.record.subscribers.is_empty() {
+                // What stopped it may have been repaired since.
+                (self.stopped, self.waiting) = (None, None);
+            }
             self.record.subscribers.insert(view);
         } else {
             self.record.subscribers.remove(&view);

@@ -13,7 +13,8 @@ use headwater_types::{Error, Result};
 
 use crate::errors::into_datafusion;
 use crate::functions::{Arithmetic, CastCall, Conversion, Convert, Division, IntegerOperator, Rounding, difference, span};
-use crate::types::{Length, sql_name, type_name};
+use crate::type_names::{sql_name, type_name};
+use crate::types::Length;
 
 /// Runs over every expression before types are coerced, in views and ad-hoc queries alike.
 #[derive(Debug)]

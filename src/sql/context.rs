@@ -18,6 +18,7 @@ use headwater_types::{Error, ObjectId};
 
 use crate::errors::{into_datafusion, nearest};
 use crate::functions::CastCall;
+use crate::marks::CAST_TO;
 use crate::parser::{DIALECT, Name, SourceText};
 use crate::planner::Planner;
 use crate::{RelationId, RelationSource, Settings};
@@ -121,9 +122,6 @@ fn of_system(schema: &str, name: &str, columns: SchemaRef) -> RelationSource {
     let id = RelationId::System { schema: schema.to_owned(), name: name.to_owned() };
     RelationSource { id, name: format!("{schema}.{name}"), schema: columns, object: None, plan: None, key: None }
 }
-
-/// What stands before the type in the name of a function that casts.
-pub(crate) const CAST_TO: &str = "cast to ";
 
 /// The function `name`, which casts to `data_type`.
 fn cast_function(name: &str, data_type: &str) -> Option<Arc<ScalarUDF>> {

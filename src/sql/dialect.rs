@@ -11,9 +11,8 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use headwater_types::{Error, Result};
 
-use crate::context::CAST_TO;
 use crate::functions::parse_interval;
-use crate::literals::INTEGER;
+use crate::marks::{CAST_TO, INTEGER};
 use crate::parser::DIALECT;
 
 /// # Errors

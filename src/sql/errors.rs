@@ -271,7 +271,7 @@ fn in_our_words(message: &str) -> String {
     let parts = || {
         let (text, rest) = message.strip_prefix("Cannot cast string '")?.split_once("' to value of ")?;
         let data_type: DataType = rest.split(" type").next()?.parse().ok()?;
-        Some(format!("invalid input syntax for type {}: \"{text}\"", crate::types::type_name(&data_type)))
+        Some(format!("invalid input syntax for type {}: \"{text}\"", crate::type_names::type_name(&data_type)))
     };
     parts().unwrap_or_else(|| message.to_owned())
 }

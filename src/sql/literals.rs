@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 use headwater_types::{Error, Result};
 
+use crate::marks::INTEGER;
 use crate::parser::folded;
 use crate::{Settings, dialect};
 
@@ -88,10 +89,6 @@ impl VisitorMut for Rewriter<'_> {
         ControlFlow::Continue(())
     }
 }
-
-/// The field of an EXTRACT that stands for a literal of type `integer`: the one form that DataFusion lets us plan as we like. A cast would hide
-/// from functions and frames that there is a literal.
-pub(crate) const INTEGER: &str = "\u{1}integer";
 
 /// A number that PostgreSQL reads as `integer`, which DataFusion would read as bigint; with its sign.
 fn as_integer(expr: &Expr) -> Option<Expr> {
@@ -298,7 +295,7 @@ fn unknown() -> String {
 }
 
 fn short_type(data_type: &DataType) -> String {
-    match crate::types::field(data_type).map(|f| crate::types::type_name(f.data_type())) {
+    match crate::types::field(data_type).map(|f| crate::type_names::type_name(f.data_type())) {
         Ok(name) => match name.as_str() {
             "smallint" => "int2".to_owned(),
             "integer" => "int4".to_owned(),

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::casts::{both_clocks, both_moments, converted, is_text_literal};
 use crate::functions::{Division, difference, extract};
-use crate::literals::INTEGER;
+use crate::marks::INTEGER;
 
 /// What must be settled while the statement is planned, since it changes types or DataFusion would refuse it before
 /// [`PostgresTypes`](crate::casts::PostgresTypes) sees it: a text literal takes the type of the UUID, bytes, array or interval beside it; a date and

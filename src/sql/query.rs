@@ -1,5 +1,7 @@
 //! A query as a logical plan: names and types resolved, results of PostgreSQL's types.
 
+mod plan_depth;
+
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
@@ -13,7 +15,6 @@ use crate::context::Context;
 use crate::errors::in_text;
 use crate::literals;
 use crate::other_meanings;
-use crate::plan_depth;
 use crate::planner::Planner;
 
 /// The plan of `query`, not yet analyzed.

@@ -9,9 +9,7 @@ use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, ExactNumberInfo, T
 use headwater_types::Error;
 
 use crate::errors::into_datafusion;
-
-/// Metadata key that tells what Arrow's type does not.
-pub(crate) const TYPE_KEY: &str = "headwater.type";
+use crate::type_names::TYPE_KEY;
 
 /// NUMERIC without precision.
 const NUMERIC: DataType = DataType::Decimal128(38, 10);
@@ -157,41 +155,5 @@ fn numeric(info: &ExactNumberInfo) -> headwater_types::Result<DataType> {
             Err(Error::invalid(format!("NUMERIC({precision}, {scale}): precision is 1 to 38, scale 0 to the precision"))
                 .with_sqlstate("22023"))
         }
-    }
-}
-
-/// The name of a type in SQL.
-pub(crate) fn sql_name(field: &Field) -> String {
-    let Some(name) = field.metadata().get(TYPE_KEY) else { return type_name(field.data_type()) };
-    match name.split_once('(') {
-        Some(("varchar", length)) => format!("character varying({length}"),
-        Some(("char", length)) => format!("character({length}"),
-        Some(("timestamptz", digits)) => format!("timestamp({digits} with time zone"),
-        Some((time, digits)) => format!("{time}({digits} without time zone"),
-        None => name.clone(),
-    }
-}
-
-pub(crate) fn type_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Boolean => "boolean".into(),
-        DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint".into(),
-        DataType::Int32 | DataType::UInt16 => "integer".into(),
-        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "bigint".into(),
-        DataType::Float16 | DataType::Float32 => "real".into(),
-        DataType::Float64 => "double precision".into(),
-        DataType::Decimal128(38, 10) => "numeric".into(),
-        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
-            format!("numeric({p},{s})")
-        }
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "character varying".into(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "bytea".into(),
-        DataType::Date32 | DataType::Date64 => "date".into(),
-        DataType::Time32(_) | DataType::Time64(_) => "time without time zone".into(),
-        DataType::Timestamp(_, None) => "timestamp without time zone".into(),
-        DataType::Timestamp(_, Some(_)) => "timestamp with time zone".into(),
-        DataType::Interval(_) | DataType::Duration(_) => "interval".into(),
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => format!("{}[]", type_name(item.data_type())),
-        other => other.to_string().to_lowercase(),
     }
 }

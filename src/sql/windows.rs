@@ -151,7 +151,8 @@ fn check_time(name: &str, time: &Expr, schema: &DFSchema) -> Result<()> {
     match time.get_type(schema)? {
         DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(()),
         other => {
-            let error = Error::invalid(format!("{name}: the time is a TIMESTAMP or TIMESTAMPTZ, not {}", crate::types::type_name(&other)));
+            let error =
+                Error::invalid(format!("{name}: the time is a TIMESTAMP or TIMESTAMPTZ, not {}", crate::type_names::type_name(&other)));
             Err(into_datafusion(error.with_sqlstate("42804")))
         }
     }

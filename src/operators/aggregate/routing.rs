@@ -178,7 +178,7 @@ mod tests {
     fn rows_are_sorted_by_shard_in_their_order() {
         let keys: ArrayRef = Arc::new(Int64Array::from_iter_values((0..100).map(|n| n % 10)));
         let moments = [vec![5; 60], vec![7; 40]].concat();
-        let shards = shard_of(&[keys.clone()]).unwrap();
+        let shards = shard_of(std::slice::from_ref(&keys)).unwrap();
         let groups = GroupColumns { window: Some(moments.clone().into()), keys: vec![keys.clone()], rows: 100 };
         let (order, parts) = order_by_shard(&[keys], groups.parts(), &|at| at == 5).unwrap();
         let mut seen = Vec::new();

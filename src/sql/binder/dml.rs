@@ -181,7 +181,7 @@ fn type_literals(row: &mut [SqlExpr], columns: &[&Column]) -> Result<()> {
 
 /// The type of a column as it is written in SQL.
 fn sql_type(column: &Column) -> Result<SqlType> {
-    let name = crate::types::sql_name(&column.field());
+    let name = crate::type_names::sql_name(&column.field());
     if let SetExpr::Values(values) = parsed_query(&format!("VALUES (CAST(NULL AS {name}))"))?.body.as_ref()
         && let Some(SqlExpr::Cast { data_type, .. }) = values.rows.first().and_then(|row| row.content.first())
     {

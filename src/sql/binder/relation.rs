@@ -13,7 +13,8 @@ use super::{draft, taken};
 use crate::context::Context;
 use crate::errors::{duplicate_column, nearest};
 use crate::parser::{ColumnDef, CreateRelation, EncodeDef, Name, OptionEntry, WatermarkDef, at, duration_us, folded, syntax};
-use crate::types::{self, TYPE_KEY};
+use crate::type_names::TYPE_KEY;
+use crate::types;
 use crate::{Bound, Statement, query};
 
 /// What INCLUDE can take from a record, and the column's type.

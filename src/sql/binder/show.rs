@@ -10,7 +10,7 @@ use headwater_types::{Error, Result};
 
 use crate::context::Context;
 use crate::parser::{Ast, Kind, Name, Show};
-use crate::types::sql_name;
+use crate::type_names::sql_name;
 use crate::{Bound, Settings, Statement, query, streaming};
 
 /// Rows of text: one slice of values a row.

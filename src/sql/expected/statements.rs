@@ -33,7 +33,7 @@ fn a_source_has_columns_options_format_and_event_time() {
     let ObjectKind::Source(source) = &object.kind else { panic!("no source") };
     assert_eq!(object.sql, sql);
     let columns: Vec<(&str, String, bool)> =
-        object.columns.iter().map(|c| (c.name.as_str(), crate::types::sql_name(&c.field()), c.nullable)).collect();
+        object.columns.iter().map(|c| (c.name.as_str(), crate::type_names::sql_name(&c.field()), c.nullable)).collect();
     let expected = [
         ("id", "bigint", false),
         ("At", "timestamp with time zone", true),

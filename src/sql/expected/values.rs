@@ -30,7 +30,7 @@ impl World {
 
     fn types(&mut self, sql: &str) -> Vec<String> {
         let columns = self.bind(sql).expect("a query").columns().expect("columns");
-        columns.fields().iter().map(|f| crate::types::sql_name(f)).collect()
+        columns.fields().iter().map(|f| crate::type_names::sql_name(f)).collect()
     }
 }
 

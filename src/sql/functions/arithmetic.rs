@@ -116,7 +116,9 @@ fn step(operator: IntegerOperator, left: &ColumnarValue, right: &ColumnarValue, 
 
 fn out_of_range(error: &ArrowError, data_type: &DataType) -> DataFusionError {
     match error {
-        ArrowError::ArithmeticOverflow(_) => DataFusionError::Execution(format!("{} out of range", crate::types::type_name(data_type))),
+        ArrowError::ArithmeticOverflow(_) => {
+            DataFusionError::Execution(format!("{} out of range", crate::type_names::type_name(data_type)))
+        }
         other => DataFusionError::Internal(other.to_string()),
     }
 }

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUD
 
 use super::render::{output, render};
 use super::{any_scalar, arrays, over_rows, parse, parse_interval, parse_time};
-use crate::types::type_name;
+use crate::type_names::type_name;
 
 /// What is converted to what.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result};
 
-use crate::types::type_name;
+use crate::type_names::type_name;
 
 /// The error of a text that is no value of the type called `what`.
 pub(super) fn wrong(what: &str, text: &str) -> DataFusionError {

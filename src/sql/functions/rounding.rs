@@ -107,7 +107,7 @@ impl ScalarUDFImpl for Rounding {
             integer if integer.is_integer() && digits.is_some() => DataType::Decimal128(20, 0),
             number if number.is_numeric() || number.is_null() => DataType::Float64,
             DataType::Utf8 => DataType::Float64,
-            other => return plan_err!("Function '{name}' does not take {}", crate::types::type_name(other)),
+            other => return plan_err!("Function '{name}' does not take {}", crate::type_names::type_name(other)),
         };
         // The digits keep their type: a literal stays one, so that the result's type never changes.
         Ok(std::iter::once(value).chain(digits.cloned()).collect())

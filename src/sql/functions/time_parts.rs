@@ -75,7 +75,7 @@ impl ScalarUDFImpl for Parts {
             DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
             DataType::Interval(_) | DataType::Duration(_) => DataType::Interval(IntervalUnit::MonthDayNano),
             DataType::Utf8 | DataType::Null => DataType::Timestamp(TimeUnit::Microsecond, None),
-            other => return plan_err!("Function '{}' does not take {}", self.name(), crate::types::type_name(other)),
+            other => return plan_err!("Function '{}' does not take {}", self.name(), crate::type_names::type_name(other)),
         };
         Ok(vec![DataType::Utf8, from])
     }
@@ -88,7 +88,7 @@ impl ScalarUDFImpl for Parts {
         let field = literal_field(&args)?;
         let from = args.arg_fields[1].data_type();
         if !applies(&field, from) {
-            let name = crate::types::type_name(from);
+            let name = crate::type_names::type_name(from);
             return Err(DataFusionError::NotImplemented(format!("unit \"{field}\" is not supported for type {name}")));
         }
         let data_type = if self.exact { DataType::Decimal128(24, scale(&field, from)) } else { DataType::Float64 };

@@ -49,7 +49,7 @@ impl ScalarUDFImpl for ToChar {
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let time = args.arg_fields[0].data_type();
         if !matches!(time, DataType::Timestamp(..)) {
-            return Err(DataFusionError::NotImplemented(format!("to_char of {} is not supported", crate::types::type_name(time))));
+            return Err(DataFusionError::NotImplemented(format!("to_char of {} is not supported", crate::type_names::type_name(time))));
         }
         // A format that is a literal is refused when the statement is planned, others row by row.
         if let Some(Some(ScalarValue::Utf8(Some(format)))) = args.scalar_arguments.get(1) {
