@@ -178,6 +178,11 @@ impl EpochLoop {
             flush.views.retain(|view| self.is_catching_up(*view));
             match failed.filter(|_| flush.is_of_view) {
                 Some(error) => answer(flush.reply, Err(error)),
+                // That a view is there is promised for good, whatever happens to the power.
+                None if flush.feeds.is_empty() && flush.views.is_empty() && flush.is_of_view => {
+                    let epoch = self.epoch.next();
+                    self.on_durable.push(Box::new(move |synced| answer(flush.reply, synced.map(|()| epoch))));
+                }
                 None if flush.feeds.is_empty() && flush.views.is_empty() => self.on_commit.push(flush.reply),
                 None => drop(self.flushes.insert(token, flush)),
             }
