@@ -49,6 +49,9 @@ fn computed(rng: &mut SmallRng, columns: &[Column], of: Type, depth: usize) -> S
 
 /// A condition over `columns`.
 pub fn predicate(rng: &mut SmallRng, columns: &[Column], depth: usize) -> String {
+    if columns.is_empty() {
+        return "true".to_string();
+    }
     if depth > 0 && rng.random_ratio(1, 3) {
         let (a, b) = (predicate(rng, columns, depth - 1), predicate(rng, columns, depth - 1));
         return match rng.random_range(0..3) {
