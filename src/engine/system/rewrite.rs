@@ -24,7 +24,9 @@ use std::ops::ControlFlow;
 /// # Errors
 /// `NotFound` (42704) for a setting that does not exist.
 pub fn rewrite(statement: &mut ast::Statement, settings: &Settings) -> Result<()> {
-    match VisitMut::visit(statement, &mut Rewriter { settings }) {
+    let mut reader = Reader::default();
+    let _: ControlFlow<()> = Visit::visit(statement, &mut reader);
+    match VisitMut::visit(statement, &mut Rewriter { settings, reads_system: reader.system > 0 }) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -32,6 +34,8 @@ pub fn rewrite(statement: &mut ast::Statement, settings: &Settings) -> Result<()
 
 struct Rewriter<'a> {
     settings: &'a Settings,
+    /// The statement reads a system relation.
+    reads_system: bool,
 }
 
 impl VisitorMut for Rewriter<'_> {
@@ -47,7 +51,9 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
-        rewrite_table_function(factor);
+        if self.reads_system {
+            rewrite_table_function(factor);
+        }
         ControlFlow::Continue(())
     }
 
