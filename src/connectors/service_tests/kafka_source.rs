@@ -241,14 +241,18 @@ async fn aborted_records_are_not_read_and_do_not_hold_a_flush() {
     let mut reader = started(&definition(&topic, &[]), 1).1.remove(0);
     let mut told = Told::default();
     let all = json(0..30);
+    let mut committed = 0;
     for (round, commit) in [(0, true), (1, false), (2, true)] {
         producer.begin_transaction().expect("begun");
         topic.write(&producer, spread(&all[round * 10..round * 10 + 10], 1));
         if commit {
-            producer.commit_transaction(WAIT).expect("committed")
+            producer.commit_transaction(WAIT).expect("committed");
+            committed += 10;
+            // A broker answers a commit before it lets anybody read what was committed.
+            told.until(reader.as_mut(), |t| t.rows() >= committed);
         } else {
-            producer.abort_transaction(WAIT).expect("aborted")
-        };
+            producer.abort_transaction(WAIT).expect("aborted");
+        }
         reader.flush(round as u64).expect("asked");
         told.until(reader.as_mut(), |t| t.flushed(round as u64));
     }
