@@ -39,10 +39,7 @@ def psycopg_session():
 
 async def asyncpg_session():
     session = await asyncpg.connect(host="127.0.0.1", port=PORT, user="root", database="dev", timeout=10)
-    assert [tuple(row) for row in await session.fetch("SELECT id, numbers FROM t WHERE id = any($1::int[]) ORDER BY id", [3, 5])] == [
-        (3, [3, None]),
-        (5, [5, None]),
-    ]
+    assert [tuple(row) for row in await session.fetch("SELECT id FROM t WHERE id > $1 ORDER BY id", 97)] == [(98,), (99,)]
     for statement in ("SELECT nosuch", "SELECT 1 / (id - id) FROM t"):
         try:
             await asyncio.wait_for(session.fetch(statement), 10)
@@ -50,8 +47,8 @@ async def asyncpg_session():
             continue
         raise AssertionError(f"{statement} went well")
     async with session.transaction():
-        await session.execute("INSERT INTO t VALUES (1000, $1)", [1, 2])
-        assert await session.fetchval("SELECT numbers FROM t WHERE id = 1000") == [1, 2]
+        await session.execute("INSERT INTO t (id) VALUES ($1)", 1000)
+        assert await session.fetchval("SELECT count(*) FROM t WHERE id = 1000") == 1
     await session.close()
     async with asyncpg.create_pool(host="127.0.0.1", port=PORT, user="root", database="dev", min_size=1, max_size=2) as pool:
         for expected in (1, 2):
