@@ -8,7 +8,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use headwater_types::{ChangeBatch, Result, Watermarks};
 
 use crate::expressions::{evaluate_rows, to_array};
-use crate::{Finished, Operator, OperatorSpec, Output, StatePlace, Step};
+use crate::{Finished, Operator, OperatorSpec, Output, StatePlace, Stateless, Step};
 
 /// Keeps the rows on which `predicate` is true; rows where it is false or NULL go. Output schema: the input's. Watermarks pass.
 #[derive(Debug, Clone)]
@@ -33,18 +33,28 @@ impl OperatorSpec for Filter {
         self.predicate.to_string()
     }
 
+    fn stateless(&self) -> Option<&dyn Stateless> {
+        Some(self)
+    }
+
     fn open(&self, _place: &mut StatePlace) -> Result<Box<dyn Operator>> {
         Ok(Box::new(self.clone()))
     }
 }
 
-impl Operator for Filter {
-    fn push(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+impl Stateless for Filter {
+    fn apply(&self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
         let evaluate = |rows: &_| to_array(&self.predicate, rows);
         for (good, keep) in evaluate_rows(&batch, evaluate, out)? {
             out.push(keep_true(&good, keep.as_boolean())?);
         }
         Ok(())
+    }
+}
+
+impl Operator for Filter {
+    fn push(&mut self, input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+        self.apply(input, batch, out)
     }
 
     fn finish(&mut self, step: &Step, _out: &mut Output) -> Result<Finished> {

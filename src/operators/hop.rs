@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMi
 use headwater_types::{ChangeBatch, Error, Micros, Result, Watermarks};
 
 use crate::window::{Edge, Windows};
-use crate::{Finished, Operator, OperatorSpec, Output, StatePlace, Step};
+use crate::{Finished, Operator, OperatorSpec, Output, StatePlace, Stateless, Step};
 
 type Times = PrimitiveArray<TimestampMicrosecondType>;
 
@@ -105,13 +105,17 @@ impl OperatorSpec for Hop {
         format!("{} of {}", self.windows, self.schema.field(self.time).name())
     }
 
+    fn stateless(&self) -> Option<&dyn Stateless> {
+        Some(self)
+    }
+
     fn open(&self, _place: &mut StatePlace) -> Result<Box<dyn Operator>> {
         Ok(Box::new(self.clone()))
     }
 }
 
-impl Operator for Hop {
-    fn push(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+impl Stateless for Hop {
+    fn apply(&self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
         let zone = batch.rows().column(self.time).data_type().clone();
         let times = batch.rows().column(self.time).as_primitive::<TimestampMicrosecondType>().clone();
         let mut lost = Vec::new();
@@ -127,6 +131,12 @@ impl Operator for Hop {
         let assigned = taken.with_rows(RecordBatch::try_new(self.schema.clone(), columns)?)?;
         out.push(assigned);
         Ok(())
+    }
+}
+
+impl Operator for Hop {
+    fn push(&mut self, input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+        self.apply(input, batch, out)
     }
 
     fn finish(&mut self, step: &Step, _out: &mut Output) -> Result<Finished> {

@@ -26,7 +26,7 @@ pub use filter::Filter;
 pub use functions::{aggregate_functions, register, scalar_functions};
 pub use hop::Hop;
 pub use join::Join;
-pub use operator::{DueTime, Finished, Operator, OperatorSpec, Output, StatePlace, Step};
+pub use operator::{DueTime, Finished, Operator, OperatorSpec, Output, StatePlace, Stateless, Step};
 pub use plan::{Bound, Input, Plan, PlanNode, Properties};
 pub use project::{Project, WatermarkFrom};
 pub use union::Union;

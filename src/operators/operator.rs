@@ -93,6 +93,15 @@ pub trait Operator: Send {
     }
 }
 
+/// What an operator that keeps nothing does to a batch: the same whatever came before, so that batches may go through it side by side.
+pub trait Stateless: Sync {
+    /// As [`Operator::push`].
+    ///
+    /// # Errors
+    /// As [`Operator::push`].
+    fn apply(&self, input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()>;
+}
+
 /// The plan-time form of an operator: says what it is and opens it. Plain data; two equal specs over equal inputs do the same.
 pub trait OperatorSpec: Debug + Send + Sync {
     /// Its name in `EXPLAIN`.
@@ -108,6 +117,11 @@ pub trait OperatorSpec: Debug + Send + Sync {
 
     /// The input column whose watermark closes its groups, for an operator that refuses late rows.
     fn closing_column(&self) -> Option<usize> {
+        None
+    }
+
+    /// What it does to its input, if that is all it does: it is pushed through here, and opened only for its watermarks.
+    fn stateless(&self) -> Option<&dyn Stateless> {
         None
     }
 

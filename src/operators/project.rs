@@ -11,7 +11,7 @@ use headwater_types::{ChangeBatch, Error, Result, Watermarks};
 use crate::expressions::{evaluate_rows, to_array};
 use crate::functions::window_function;
 use crate::window::{Edge, Windows};
-use crate::{Finished, Operator, OperatorSpec, Output, StatePlace, Step};
+use crate::{Finished, Operator, OperatorSpec, Output, StatePlace, Stateless, Step};
 
 /// Where the watermark of an output column comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +112,10 @@ impl OperatorSpec for Project {
         self.exprs.iter().zip(self.schema.fields()).map(one).collect::<Vec<_>>().join(", ")
     }
 
+    fn stateless(&self) -> Option<&dyn Stateless> {
+        Some(self)
+    }
+
     fn open(&self, _place: &mut StatePlace) -> Result<Box<dyn Operator>> {
         Ok(Box::new(self.clone()))
     }
@@ -124,8 +128,8 @@ fn named(expr: &Arc<dyn PhysicalExpr>, name: &str) -> String {
     }
 }
 
-impl Operator for Project {
-    fn push(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+impl Stateless for Project {
+    fn apply(&self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
         let evaluate = |rows: &RecordBatch| self.exprs.iter().map(|e| to_array(e, rows)).collect::<Result<Vec<_>, _>>();
         for (good, columns) in evaluate_rows(&batch, evaluate, out)? {
             let options = RecordBatchOptions::new().with_row_count(Some(good.len()));
@@ -133,6 +137,12 @@ impl Operator for Project {
             out.push(good.with_rows(rows)?);
         }
         Ok(())
+    }
+}
+
+impl Operator for Project {
+    fn push(&mut self, input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+        self.apply(input, batch, out)
     }
 
     fn finish(&mut self, step: &Step, _out: &mut Output) -> Result<Finished> {

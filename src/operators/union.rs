@@ -2,7 +2,7 @@
 
 use headwater_types::{ChangeBatch, Result, Watermarks};
 
-use crate::{Finished, Operator, OperatorSpec, Output, StatePlace, Step};
+use crate::{Finished, Operator, OperatorSpec, Output, StatePlace, Stateless, Step};
 
 /// All rows of `inputs` inputs of one schema. The watermark of a column is the least of the inputs'; none if one has none.
 #[derive(Debug, Clone)]
@@ -34,15 +34,25 @@ impl OperatorSpec for Union {
         format!("{} inputs", self.inputs)
     }
 
+    fn stateless(&self) -> Option<&dyn Stateless> {
+        Some(self)
+    }
+
     fn open(&self, _place: &mut StatePlace) -> Result<Box<dyn Operator>> {
         Ok(Box::new(self.clone()))
     }
 }
 
-impl Operator for Union {
-    fn push(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+impl Stateless for Union {
+    fn apply(&self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
         out.push(batch);
         Ok(())
+    }
+}
+
+impl Operator for Union {
+    fn push(&mut self, input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+        self.apply(input, batch, out)
     }
 
     fn finish(&mut self, step: &Step, _out: &mut Output) -> Result<Finished> {

@@ -11,9 +11,10 @@ use headwater_types::{ChangeBatch, Clock, Epoch, Error, Micros, ObjectId, Result
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::command::{Command, Reply};
+use crate::commit::{Commit, Committer};
 use crate::disk::{DiskWatch, no_room};
 use crate::feed::{Feed, FeedId};
-use crate::gather::Wake;
+use crate::gather::{RowBudget, Wake};
 use crate::graph::RunningView;
 use crate::persisted::{self, EpochRecord};
 use crate::sinks::RunningSink;
@@ -53,6 +54,7 @@ pub(crate) struct EpochLoop {
     pub epoch: Epoch,
     pub now: Micros,
     pub rows: u64,
+    pub row_budget: RowBudget,
     /// The last epochs, to be shown.
     pub recent: VecDeque<EpochStatus>,
     pub sources: BTreeMap<ObjectId, RunningSource>,
@@ -80,6 +82,8 @@ pub(crate) struct EpochLoop {
     cut: Published,
     pub synced: watch::Receiver<Epoch>,
     pub checkpointed: watch::Sender<Epoch>,
+    /// Dropped before the syncer, which waits for whoever may still ask for a sync.
+    pub committer: Committer,
     pub syncer: Syncer,
     /// What the next write to a table commits with itself.
     attached: Writes,
@@ -108,6 +112,7 @@ impl EpochLoop {
         synced.send_replace(record.epoch);
         let latest = synced.subscribe();
         let syncer = Syncer::start(store.blocks().clone(), synced)?;
+        let committer = Committer::start(store.blocks().clone())?;
         let mut this = Self {
             clock: setup.clock.clone(),
             disk: DiskWatch::new(setup.directory.clone()),
@@ -119,6 +124,7 @@ impl EpochLoop {
             epoch: record.epoch,
             now: record.now,
             rows: 0,
+            row_budget: RowBudget::default(),
             recent: VecDeque::new(),
             sources: BTreeMap::new(),
             feeds: BTreeMap::new(),
@@ -140,13 +146,15 @@ impl EpochLoop {
             synced: latest,
             checkpointed: watch::channel(Epoch::default()).0,
             syncer,
+            committer,
             attached: Writes::new(),
             stopping: None,
             abandoned: false,
             broken: None,
         };
         this.restore(objects)?;
-        this.publish(None);
+        let cut = this.cut(None);
+        this.published.set(cut);
         Ok(this)
     }
 
@@ -167,6 +175,9 @@ impl EpochLoop {
         loop {
             self.disk.check(&self.clock);
             self.open_due_feeds();
+            if !self.has_input() {
+                self.settle_commit()?;
+            }
             match self.wait(self.sleep())? {
                 Wake::Command(command) => self.handle(command)?,
                 message @ Wake::Message(..) => self.step(message)?,
@@ -183,6 +194,7 @@ impl EpochLoop {
     }
 
     fn handle(&mut self, command: Command) -> Result<()> {
+        self.settle_commit()?;
         match command {
             Command::Create { object, catalog, reply } => self.create(object, catalog, reply),
             Command::Drop { objects, catalog, reply } => self.drop_objects(&objects, catalog, reply),
@@ -251,7 +263,9 @@ impl EpochLoop {
             self.finish(epoch);
             let writes = self.flush(epoch)?;
             self.commit(epoch, writes)?;
-            self.remember(EpochStatus { epoch, now: self.now, rows: gathered.rows as u64, duration: self.clock.elapsed() - began });
+            let duration = self.clock.elapsed() - began;
+            self.row_budget.learn(gathered.rows, duration);
+            self.remember(EpochStatus { epoch, now: self.now, rows: gathered.rows as u64, duration });
         }
         Ok(())
     }
@@ -334,24 +348,29 @@ impl EpochLoop {
         Ok(writes)
     }
 
-    /// Written: visible to queries. Synced soon: told to whoever waits.
+    /// Written: visible to queries. Synced soon: told to whoever waits. The write overlaps with the next epoch if there is input for it.
     fn commit(&mut self, epoch: Epoch, writes: Writes) -> Result<()> {
-        self.write_epoch(&writes)?;
+        self.settle_commit()?;
+        self.syncer.check()?;
         self.epoch = epoch;
-        self.publish(Some(epoch));
+        let (published, cut) = (self.published.clone(), self.cut(Some(epoch)));
         let told = self.changes_for_subscriptions(epoch)?;
         let mut waiters = std::mem::take(&mut self.on_durable);
         waiters.extend(told);
         let wanted = !waiters.is_empty() || !self.sinks.is_empty();
-        self.syncer.written(epoch, waiters, wanted)?;
-        for reply in self.on_commit.drain(..) {
-            answer(reply, Ok(epoch));
-        }
-        Ok(())
+        let written = self.syncer.on_written(epoch, waiters, wanted);
+        let on_commit = std::mem::take(&mut self.on_commit);
+        let then = Box::new(move || {
+            published.set(cut);
+            written();
+            on_commit.into_iter().for_each(|reply| answer(reply, Ok(epoch)));
+        });
+        let commit = Commit { writes, then };
+        if self.has_input() { self.committer.write(commit) } else { self.write_commit(commit) }
     }
 
-    /// Puts the new cut in the place of the old one.
-    fn publish(&mut self, changed: Option<Epoch>) {
+    /// The new cut, in the place of the old one.
+    fn cut(&mut self, changed: Option<Epoch>) -> Arc<Published> {
         let all = changed.is_none();
         let live: Vec<ObjectId> = self.view_ids().into_iter().filter(|id| self.is_live(*id)).collect();
         let off = self.views.keys().chain(self.failed.keys()).filter(|id| !live.contains(id)).map(|id| (*id, self.why_off(*id)));
@@ -383,7 +402,7 @@ impl EpochLoop {
             }
         }
         self.appeared.clear();
-        self.published.set(Arc::new(cut.clone()));
+        Arc::new(cut.clone())
     }
 
     /// A created relation is there to be read at once, a dropped one is gone.

@@ -13,12 +13,15 @@ use crate::event_time::Dated;
 use crate::feed::FeedId;
 use crate::reader::Message;
 
-/// An epoch stops gathering at this many rows: enough to spread the cost of a commit, few enough for a commit every 100 ms.
-const EPOCH_ROWS_MAX: usize = 262_144;
-/// … or bytes,
+/// An epoch stops gathering at this many bytes, all of which may have to be in memory,
 const EPOCH_BYTES_MAX: usize = 64 << 20;
-/// … or after this long, although more keeps coming.
+/// … or after this long, although more keeps coming,
 const EPOCH_TIME_MAX: Duration = Duration::from_millis(100);
+/// … or at so many rows that it would take longer than this, all in all, as the epochs before did. So the faster rows are worked on, the more of
+/// them share the cost of a commit.
+const EPOCH_TIME_AIM: Duration = Duration::from_millis(200);
+/// An epoch may always have this many rows, and the first one no more than four times as many.
+const EPOCH_ROWS_MIN: usize = 65_536;
 /// A small epoch waits this long for more to join, so that a trickle does not commit row by row.
 const JOIN: Duration = Duration::from_millis(1);
 /// An epoch of at least this many rows does not wait.
@@ -31,6 +34,29 @@ pub(crate) struct Gathered {
     pub bytes: usize,
     /// Something happened that a commit must follow.
     pub dirty: bool,
+}
+
+/// How many rows an epoch may have: views do much of their work when all rows are there, when it is too late to stop.
+pub(crate) struct RowBudget(usize);
+
+impl Default for RowBudget {
+    fn default() -> Self {
+        Self(EPOCH_ROWS_MIN * 4)
+    }
+}
+
+impl RowBudget {
+    /// An epoch of so many rows took so long.
+    pub fn learn(&mut self, rows: usize, took: Duration) {
+        self.0 = if took > EPOCH_TIME_AIM {
+            let fitting = rows as f64 * EPOCH_TIME_AIM.as_secs_f64() / took.as_secs_f64();
+            self.0.min(fitting as usize).max(EPOCH_ROWS_MIN)
+        } else if rows >= self.0 {
+            self.0.saturating_mul(2)
+        } else {
+            self.0
+        };
+    }
 }
 
 /// What woke the loop.
@@ -71,6 +97,12 @@ impl EpochLoop {
         }
     }
 
+    /// True if rows wait to be taken.
+    pub(crate) fn has_input(&self) -> bool {
+        let groups = self.readable_feeds().into_iter().filter_map(|feed| self.feeds[&feed].group.as_ref());
+        groups.into_iter().any(|group| !group.messages.is_empty())
+    }
+
     /// Takes what is ready until nothing is, or the epoch is full.
     pub(crate) fn gather(&mut self, first: Wake, epoch: Epoch) -> Result<Gathered> {
         let mut gathered = Gathered::default();
@@ -81,7 +113,7 @@ impl EpochLoop {
             Wake::Due => {}
         }
         loop {
-            let full = gathered.rows >= EPOCH_ROWS_MAX || gathered.bytes >= EPOCH_BYTES_MAX;
+            let full = gathered.rows >= self.row_budget.0 || gathered.bytes >= EPOCH_BYTES_MAX;
             if full || self.clock.elapsed() - start >= EPOCH_TIME_MAX || !self.deferred.is_empty() {
                 return Ok(gathered);
             }
@@ -231,5 +263,24 @@ impl EpochLoop {
             Some(event_time) => event_time.date(rows, self.now),
             None => Ok(Dated { rows, max_seen: None, refused: Vec::new() }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_grow_while_they_are_quick_and_shrink_when_they_are_slow() {
+        let mut budget = RowBudget::default();
+        let first = budget.0;
+        budget.learn(1_000, Duration::from_millis(5));
+        assert_eq!(budget.0, first, "an epoch that was not full says nothing");
+        budget.learn(first, Duration::from_millis(50));
+        assert_eq!(budget.0, first * 2);
+        budget.learn(first * 2, Duration::from_millis(400));
+        assert_eq!(budget.0, first);
+        budget.learn(10, Duration::from_secs(5));
+        assert_eq!(budget.0, EPOCH_ROWS_MIN, "a slow disk does not starve the sources");
     }
 }

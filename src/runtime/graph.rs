@@ -2,14 +2,21 @@
 
 use std::sync::Arc;
 
-use headwater_operators::{Input, Operator, Output, StatePlace, Step};
+use headwater_operators::{Input, Operator, Output, Plan, StatePlace, Step};
 use headwater_state::{Relation, Shape, Store, TableId, Writes};
 use headwater_types::{ChangeBatch, Epoch, Error, Micros, ObjectId, Result, Watermarks};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::backfill::Backfill;
 use crate::diverted::Diverted;
 use crate::{ViewDef, persisted};
+
+/// So many rows gather before the view works on them, so that all threads have something to do.
+const ARRIVED_ROWS_MAX: usize = 65_536;
+
+/// Below, handing batches to threads costs more than it saves.
+const INLINE_ROWS_MAX: usize = 4_096;
 
 /// The stored form of a view's progress.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -26,12 +33,31 @@ struct ViewRecord {
 struct Node {
     operator: Box<dyn Operator>,
     inputs: Vec<Input>,
-    /// Nodes that read this one, with the input they read it on.
-    readers: Arc<[(usize, usize)]>,
     /// The watermarks of its inputs at the end of the last epoch.
     watermarks: Vec<Watermarks>,
     /// Those of its output.
     output: Watermarks,
+}
+
+/// Nodes that read a node, with the input they read it on.
+type Readers = Vec<(usize, usize)>;
+
+/// A batch before a node.
+struct Arrival {
+    node: usize,
+    input: usize,
+    batch: ChangeBatch,
+}
+
+/// What became of a batch in operators without state.
+#[derive(Default)]
+struct Passed {
+    /// It came to operators with state,
+    arrivals: Vec<Arrival>,
+    /// it came out of the last node,
+    changes: Vec<ChangeBatch>,
+    /// or these nodes took no account of some of its rows.
+    refused: Vec<(usize, Output)>,
 }
 
 /// A view that runs.
@@ -39,6 +65,9 @@ pub(crate) struct RunningView {
     pub id: ObjectId,
     pub def: ViewDef,
     nodes: Vec<Node>,
+    /// By node.
+    readers: Vec<Readers>,
+    arrivals: Vec<Arrival>,
     pub relation: Relation,
     pub diverted: Diverted,
     /// What the view changed in this epoch, for the views and sinks on it.
@@ -66,7 +95,6 @@ impl RunningView {
             nodes.push(Node {
                 operator: planned.spec.open(&mut place)?,
                 inputs: planned.inputs.clone(),
-                readers: readers_of(&def, number),
                 watermarks: record.watermarks.get(number).cloned().unwrap_or_else(none),
                 output: Watermarks::none(),
             });
@@ -78,10 +106,20 @@ impl RunningView {
         let shape =
             if root.properties.append_only { Shape::AppendOnly } else { Shape::Keyed(root.properties.key.clone().unwrap_or_default()) };
         let relation = Relation::open(store, TableId::new(def.id, TableId::ROWS), root.schema.clone(), shape)?;
-        let diverted = Diverted::open(store, &def)?;
-        let changes = Vec::new();
-        let built_at = record.built_at;
-        Ok(Self { id: def.id, def, nodes, relation, diverted, changes, due: None, backfill: None, built_at, record_changed: false })
+        Ok(Self {
+            id: def.id,
+            readers: (0..nodes.len()).map(|number| readers_of(&def.plan, number)).collect(),
+            diverted: Diverted::open(store, &def)?,
+            def,
+            nodes,
+            arrivals: Vec::new(),
+            relation,
+            changes: Vec::new(),
+            due: None,
+            backfill: None,
+            built_at: record.built_at,
+            record_changed: false,
+        })
     }
 
     /// The relations that this view reads, each once.
@@ -113,22 +151,43 @@ impl RunningView {
 
     /// Rows of relation `from` come.
     pub fn push_from(&mut self, from: TableId, batch: &ChangeBatch, now: Micros) -> Result<()> {
-        for node in 0..self.nodes.len() {
-            for input in 0..self.nodes[node].inputs.len() {
-                if self.nodes[node].inputs[input] == Input::Relation(from) {
-                    for piece in batch.chunks() {
-                        self.push(node, input, piece, now)?;
-                    }
-                }
+        for (number, node) in self.nodes.iter().enumerate() {
+            for (input, _) in node.inputs.iter().enumerate().filter(|(_, input)| **input == Input::Relation(from)) {
+                self.arrivals.extend(batch.chunks().map(|batch| Arrival { node: number, input, batch }));
+            }
+        }
+        if self.arrivals.iter().map(|arrival| arrival.batch.len()).sum::<usize>() >= ARRIVED_ROWS_MAX { self.push(now) } else { Ok(()) }
+    }
+
+    /// Pushes what arrived.
+    fn push(&mut self, now: Micros) -> Result<()> {
+        let arrivals = std::mem::take(&mut self.arrivals);
+        self.carry(arrivals, now)
+    }
+
+    /// Takes batches through operators without state, side by side if they are many, and then pushes them one after the other.
+    fn carry(&mut self, arrivals: Vec<Arrival>, now: Micros) -> Result<()> {
+        let rows: usize = arrivals.iter().map(|arrival| arrival.batch.len()).sum();
+        let (plan, readers) = (&self.def.plan, &self.readers);
+        let pass = |arrival| {
+            let mut passed = Passed::default();
+            pass(plan, readers, arrival, &mut passed).map(|()| passed)
+        };
+        let passed: Vec<Passed> = if rows < INLINE_ROWS_MAX {
+            arrivals.into_iter().map(pass).collect::<Result<_>>()?
+        } else {
+            arrivals.into_par_iter().map(pass).collect::<Result<_>>()?
+        };
+        for Passed { arrivals, changes, refused } in passed {
+            refused.into_iter().try_for_each(|(node, out)| self.diverted.take(node, out.late, out.failed, now))?;
+            self.changes.extend(changes);
+            for Arrival { node, input, batch } in arrivals {
+                let mut out = Output::default();
+                self.nodes[node].operator.push(input, batch, &mut out)?;
+                self.route(node, out, now)?;
             }
         }
         Ok(())
-    }
-
-    fn push(&mut self, node: usize, input: usize, batch: ChangeBatch, now: Micros) -> Result<()> {
-        let mut out = Output::default();
-        self.nodes[node].operator.push(input, batch, &mut out)?;
-        self.route(node, out, now)
     }
 
     /// What a node gave goes on to its readers at once; what the last one gave is the view's change.
@@ -138,18 +197,14 @@ impl RunningView {
             self.changes.extend(out.batches);
             return Ok(());
         }
-        let readers = self.nodes[node].readers.clone();
-        for batch in out.batches {
-            for &(reader, input) in readers.iter() {
-                self.push(reader, input, batch.clone(), now)?;
-            }
-        }
-        Ok(())
+        let arrivals = before_readers(&self.readers[node], out.batches).collect();
+        self.carry(arrivals, now)
     }
 
     /// All input has come: every node finishes after its upstreams, then tells its watermark. `watermark_of` knows those of the relations.
     pub fn finish(&mut self, epoch: Epoch, now: Micros, watermark_of: &dyn Fn(TableId) -> Watermarks) -> Result<()> {
         self.due = None;
+        self.push(now)?;
         for node in 0..self.nodes.len() {
             let of_input = |input: &Input| match input {
                 Input::Relation(table) => watermark_of(*table),
@@ -209,12 +264,37 @@ impl RunningView {
     }
 }
 
-fn readers_of(def: &ViewDef, number: usize) -> Arc<[(usize, usize)]> {
+fn readers_of(plan: &Plan, number: usize) -> Readers {
     let reads = |(reader, node): (usize, &headwater_operators::PlanNode)| {
         let inputs = node.inputs.iter().enumerate().filter(|(_, i)| **i == Input::Node(number));
         inputs.map(|(input, _)| (reader, input)).collect::<Vec<_>>()
     };
-    def.plan.nodes.iter().enumerate().flat_map(reads).collect()
+    plan.nodes.iter().enumerate().flat_map(reads).collect()
+}
+
+/// Each batch before each reader.
+fn before_readers(readers: &Readers, batches: Vec<ChangeBatch>) -> impl Iterator<Item = Arrival> {
+    batches.into_iter().flat_map(|batch| readers.iter().map(move |&(node, input)| Arrival { node, input, batch: batch.clone() }))
+}
+
+/// Takes a batch through operators without state, as far as there are any.
+fn pass(plan: &Plan, readers: &[Readers], arrival: Arrival, passed: &mut Passed) -> Result<()> {
+    let node = arrival.node;
+    let Some(operator) = plan.nodes[node].spec.stateless() else {
+        passed.arrivals.push(arrival);
+        return Ok(());
+    };
+    let mut out = Output::default();
+    operator.apply(arrival.input, arrival.batch, &mut out)?;
+    let batches = std::mem::take(&mut out.batches);
+    if !out.late.is_empty() || !out.failed.is_empty() {
+        passed.refused.push((node, out));
+    }
+    if node + 1 == plan.nodes.len() {
+        passed.changes.extend(batches);
+        return Ok(());
+    }
+    before_readers(&readers[node], batches).try_for_each(|arrival| pass(plan, readers, arrival, passed))
 }
 
 /// Why a view is off the cut, kept until it is dropped.

@@ -3,6 +3,7 @@
 
 mod backfill;
 mod command;
+mod commit;
 mod ddl;
 mod definition;
 mod delivery;
@@ -20,7 +21,6 @@ mod published;
 mod reader;
 mod relations;
 mod report;
-mod room;
 mod scan;
 mod sinks;
 mod sources;

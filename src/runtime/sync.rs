@@ -52,16 +52,17 @@ impl Syncer {
         Ok(Self { requests: Some(requests), abandoned, failed, thread: Some(thread) })
     }
 
-    /// `epoch` is written. It is synced at once if `now`, otherwise within a second; then `waiters` are called.
-    ///
     /// # Errors
     /// An earlier sync failed: the store is closed.
-    pub fn written(&self, epoch: Epoch, waiters: Vec<Waiter>, now: bool) -> Result<()> {
-        if let Some(error) = self.failed.lock().clone() {
-            return Err(error);
-        }
-        let requests = self.requests.as_ref().expect("the thread lives as long as its owner");
-        requests.send(Request { epoch, waiters, now }).map_err(|_| Error::bug("the sync thread has ended"))
+    pub fn check(&self) -> Result<()> {
+        self.failed.lock().clone().map_or(Ok(()), Err)
+    }
+
+    /// To be called when `epoch` is written: it is synced at once if `now`, otherwise within a second; then `waiters` are called.
+    pub fn on_written(&self, epoch: Epoch, waiters: Vec<Waiter>, now: bool) -> impl FnOnce() + Send + use<> {
+        let requests = self.requests.clone().expect("the thread lives as long as its owner");
+        // The thread ends early only after an error, which it has left for the next check; whoever waits learns that nobody answers.
+        move || drop(requests.send(Request { epoch, waiters, now }))
     }
 
     /// Ends the thread without another sync.

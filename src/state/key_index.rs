@@ -160,11 +160,11 @@ impl<const N: usize> WordIndex<N> {
             slot
         };
         if keys.iter().all(|key| key.null_count() == 0) {
-            table.intern(&words, |key| add(0, key, slots, by_slot), |slot| found.push(slot));
+            table.intern(&words, |key| add(0, key, slots, by_slot), found);
         } else {
             for (row, &key) in words.iter().enumerate() {
                 match (0..N).fold(0, |nulls, column| nulls | (u8::from(keys[column].is_null(row)) << column)) {
-                    0 => table.intern(&[key], |key| add(0, key, slots, by_slot), |slot| found.push(slot)),
+                    0 => table.intern(&[key], |key| add(0, key, slots, by_slot), found),
                     nulls => found.push(*null_table.entry((key, nulls)).or_insert_with(|| add(nulls, key, slots, by_slot))),
                 }
             }

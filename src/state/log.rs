@@ -10,6 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Epoch, Result, data_bytes};
+use rayon::prelude::*;
 
 use crate::roster::Roster;
 use crate::run::{Run, RunWriter};
@@ -19,6 +20,9 @@ use crate::{Snapshot, Store, TableId, Writes};
 
 /// Runs of one size that are joined, and the ratio of sizes.
 const FAN_IN: usize = 8;
+
+/// Blocks that are made side by side.
+const BLOCKS_AT_ONCE: usize = 16;
 
 /// Runs from this size on are left as they are.
 const JOINED_ROWS_MAX: u64 = 65_536;
@@ -155,39 +159,49 @@ fn size_class(rows: u64) -> u32 {
 struct BlockFiller<'a> {
     run: RunWriter,
     schema: &'a SchemaRef,
-    waiting: Vec<RecordBatch>,
+    /// Pieces of full blocks, and of the one that is being filled, if it is.
+    blocks: Vec<Vec<RecordBatch>>,
+    /// Rows of the last block.
     rows: usize,
 }
 
 impl<'a> BlockFiller<'a> {
     fn new(run: RunWriter, schema: &'a SchemaRef) -> BlockFiller<'a> {
-        BlockFiller { run, schema, waiting: Vec::new(), rows: 0 }
+        BlockFiller { run, schema, blocks: vec![Vec::new()], rows: 0 }
     }
 
     fn push(&mut self, mut rows: RecordBatch, writes: &mut Writes) -> Result<()> {
-        while self.rows + rows.num_rows() >= BATCH_ROWS_MAX {
-            let room = BATCH_ROWS_MAX - self.rows;
-            self.waiting.push(rows.slice(0, room));
-            rows = rows.slice(room, rows.num_rows() - room);
-            self.cut(writes)?;
-        }
-        if rows.num_rows() > 0 {
-            self.rows += rows.num_rows();
-            self.waiting.push(rows);
+        while rows.num_rows() > 0 {
+            if self.rows == BATCH_ROWS_MAX {
+                self.start_block(writes)?;
+            }
+            let taken = rows.num_rows().min(BATCH_ROWS_MAX - self.rows);
+            self.blocks.last_mut().expect("a block is being filled").push(rows.slice(0, taken));
+            self.rows += taken;
+            rows = rows.slice(taken, rows.num_rows() - taken);
         }
         Ok(())
     }
 
-    fn cut(&mut self, writes: &mut Writes) -> Result<()> {
-        let block = concat_batches(self.schema, &self.waiting)?;
-        self.waiting.clear();
+    fn start_block(&mut self, writes: &mut Writes) -> Result<()> {
+        if self.blocks.len() == BLOCKS_AT_ONCE {
+            self.write(writes)?;
+        }
+        self.blocks.push(Vec::new());
         self.rows = 0;
-        self.run.push(ChangeBatch::insertions(block), writes)
+        Ok(())
+    }
+
+    fn write(&mut self, writes: &mut Writes) -> Result<()> {
+        let (schema, blocks) = (self.schema, std::mem::take(&mut self.blocks));
+        let joined = |pieces: &Vec<RecordBatch>| Ok(ChangeBatch::insertions(concat_batches(schema, pieces)?));
+        let blocks = blocks.par_iter().map(joined).collect::<Result<Vec<_>>>()?;
+        self.run.push_all(blocks, writes)
     }
 
     fn finish(mut self, writes: &mut Writes) -> Result<Option<Arc<Run>>> {
         if self.rows > 0 {
-            self.cut(writes)?;
+            self.write(writes)?;
         }
         self.run.finish(writes)
     }

@@ -69,7 +69,7 @@ struct Piece {
 
 impl<S: StateColumns> ResidentTable<S> {
     /// Groups are split over so many shards at most.
-    pub const SHARDS: usize = 8;
+    pub const SHARDS: usize = 16;
 
     /// Restores what table `id` holds. `new` makes empty state columns of `state_schema`.
     ///
@@ -168,6 +168,12 @@ impl<S: StateColumns> ResidentTable<S> {
         Ok(())
     }
 
+    /// Live groups of `partition`.
+    #[must_use]
+    pub fn groups_of(&self, partition: i64) -> usize {
+        self.shards.iter().map(|shard| shard.groups_of(partition)).sum()
+    }
+
     /// All partitions, ascending.
     #[must_use]
     pub fn partitions(&self) -> BTreeSet<i64> {
@@ -210,7 +216,7 @@ impl<S: StateColumns> ResidentTable<S> {
 
     /// Decides which blocks `partition` needs, and numbers them. The blocks that are left of a log written anew go in the same write.
     fn plan(&mut self, partition: i64, pieces: &mut Vec<Piece>, writes: &mut Writes) {
-        let groups: usize = self.shards.iter().map(|shard| shard.groups_of(partition)).sum();
+        let groups = self.groups_of(partition);
         let changes: usize = self.shards.iter().map(|shard| shard.changes_of(partition)).sum();
         let log = self.logs.entry(partition).or_default();
         let old = *log;

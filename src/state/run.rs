@@ -6,6 +6,7 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use arrow::row::Rows;
 use headwater_types::{ChangeBatch, Error, Result, RowOrder};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::block::{Block, BlockEncoder, decode};
@@ -241,8 +242,25 @@ impl RunWriter {
 
     /// Adds a block, not empty, that follows the ones before. Its buffers should hold little but itself.
     pub(crate) fn push(&mut self, changes: ChangeBatch, writes: &mut Writes) -> Result<()> {
-        let number = self.entry.blocks;
         let bytes = self.encoder.encode(&changes)?;
+        self.add(changes, bytes, writes)
+    }
+
+    /// Adds blocks, encoded side by side.
+    pub(crate) fn push_all(&mut self, blocks: Vec<ChangeBatch>, writes: &mut Writes) -> Result<()> {
+        if blocks.len() == 1 {
+            return blocks.into_iter().try_for_each(|block| self.push(block, writes));
+        }
+        let encode = |changes: ChangeBatch| {
+            let bytes = BlockEncoder::new()?.encode(&changes)?;
+            Ok((changes, bytes))
+        };
+        let encoded = blocks.into_par_iter().map(encode).collect::<Result<Vec<_>>>()?;
+        encoded.into_iter().try_for_each(|(changes, bytes)| self.add(changes, bytes, writes))
+    }
+
+    fn add(&mut self, changes: ChangeBatch, bytes: Vec<u8>, writes: &mut Writes) -> Result<()> {
+        let number = self.entry.blocks;
         let block = Arc::new(Block::new(changes));
         if let Some(orders) = &self.orders {
             let ends = ends(&block)?;

@@ -54,7 +54,9 @@ struct Partition<S> {
 }
 
 impl<S: StateColumns> Shard<S> {
-    pub(crate) fn new(key_schema: SchemaRef, new: NewState<S>) -> Self {
+    /// No groups. Keys have the columns `key_schema`; `new` makes empty state columns.
+    #[must_use]
+    pub fn new(key_schema: SchemaRef, new: NewState<S>) -> Self {
         Self { key_schema, new, partitions: BTreeMap::new(), groups_expected: 0 }
     }
 
@@ -182,13 +184,16 @@ impl<S: StateColumns> Shard<S> {
         self.groups_expected = groups;
     }
 
-    pub(crate) fn drop_partition(&mut self, partition: i64) {
+    /// The partition is gone with all its groups.
+    pub fn drop_partition(&mut self, partition: i64) {
         if let Some(entry) = self.partitions.remove(&partition) {
             self.groups_expected = entry.live;
         }
     }
 
-    pub(crate) fn bytes(&self) -> usize {
+    /// Bytes in memory, keys, index and state.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.partitions.values().map(|entry| entry.index.bytes() + entry.state.bytes() + entry.marks.capacity()).sum()
     }
 

@@ -17,6 +17,9 @@ use crate::spine::{Spine, block_rows};
 use crate::stack::{Orders, Stack};
 use crate::{Family, Snapshot, Store, TableId, Writes};
 
+/// Blocks that are made side by side.
+const BLOCKS_AT_ONCE: usize = 64;
+
 /// Which end of a key's rows: the least or the greatest by the columns after the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -225,8 +228,10 @@ impl Trace {
         let (rows, bytes) = (net.len() as u64, Block::new(net.clone()).bytes() as u64);
         let mut run = RunWriter::sorted(&self.store, self.table, schema, orders, (rows, bytes))?;
         let rows_max = block_rows(rows, bytes);
-        for at in (0..net.len()).step_by(rows_max) {
-            run.push(compact(&net, at, rows_max.min(net.len() - at))?, writes)?;
+        let starts: Vec<usize> = (0..net.len()).step_by(rows_max).collect();
+        for starts in starts.chunks(BLOCKS_AT_ONCE) {
+            let block = |&at: &usize| compact(&net, at, rows_max.min(net.len() - at));
+            run.push_all(starts.iter().map(block).collect::<Result<Vec<_>>>()?, writes)?;
         }
         if let Some(run) = run.finish(writes)? {
             self.roster.add_epoch(epoch, &run, writes)?;

@@ -1,16 +1,13 @@
-//! Keys of a few machine words to slot numbers: open addressing, probed a chunk of keys at a time so that cache misses overlap.
+//! Keys of a few machine words to slot numbers: open addressing, probed a chunk of keys at a time and without a branch a key.
 //!
-//! A general hash table stops at each key until its line has come from memory, because what it does next depends on it. Here a first pass over
-//! a chunk only reads each key's home entry, whatever it holds; the second pass finds them all in the cache. With a million groups that is the
-//! difference between waiting for every miss and waiting for some.
+//! A general hash table stops at each key: what it does next depends on what it finds, so a line that must come from memory and a guess that was
+//! wrong are both waited for. Here a first pass over a chunk takes the slot out of each key's home entry, whatever that holds, and notes where it
+//! was not the key's: many loads are under way at once, and nothing is guessed. Only the keys noted, a fifth as a rule, are looked for one by one.
 
-use std::hash::{BuildHasher, Hasher};
-
-use foldhash::fast::FixedState;
-
-/// Keys whose home entries are read ahead: their lines fit the first-level cache.
+/// Keys of a chunk.
 const CHUNK_KEYS: usize = 256;
 
+/// Smallest capacity.
 const CAPACITY_MIN: usize = 64;
 
 const EMPTY: u32 = u32::MAX;
@@ -25,52 +22,45 @@ struct Entry<const N: usize> {
 pub(crate) struct WordTable<const N: usize> {
     entries: Vec<Entry<N>>,
     count: usize,
-    hasher: FixedState,
-    /// Hashes of the chunk at hand.
-    hashes: Vec<u64>,
 }
 
 impl<const N: usize> WordTable<N> {
     pub(crate) fn new(keys_expected: usize) -> Self {
-        let mut table = Self { entries: Vec::new(), count: 0, hasher: FixedState::default(), hashes: Vec::with_capacity(CHUNK_KEYS) };
+        let mut table = Self { entries: Vec::new(), count: 0 };
         table.reserve(keys_expected);
         table
     }
 
-    /// Calls `found` with the slot of each of `keys` in order; `add` gives the slot of a key that is not there yet.
-    #[inline]
-    pub(crate) fn intern(&mut self, keys: &[[u64; N]], mut add: impl FnMut([u64; N]) -> u32, mut found: impl FnMut(u32)) {
+    /// Appends the slot of each of `keys` to `found`, in order; `add` gives the slot of a key that is not there yet.
+    pub(crate) fn intern(&mut self, keys: &[[u64; N]], mut add: impl FnMut([u64; N]) -> u32, found: &mut Vec<u32>) {
         for chunk in keys.chunks(CHUNK_KEYS) {
             self.reserve(chunk.len());
             let mask = self.entries.len() - 1;
-            let mut read_ahead = 0;
-            let mut hashes = std::mem::take(&mut self.hashes);
-            hashes.clear();
-            hashes.extend(chunk.iter().map(|key| {
-                let hash = self.hash(key);
-                read_ahead ^= self.entries[hash as usize & mask].slot;
-                hash
+            let first = found.len();
+            let (mut missed, mut misses) = ([0; CHUNK_KEYS], 0);
+            found.extend(chunk.iter().enumerate().map(|(row, key)| {
+                let entry = &self.entries[hash(key) as usize & mask];
+                missed[misses % CHUNK_KEYS] = row;
+                misses += usize::from((entry.key != *key) | (entry.slot == EMPTY));
+                entry.slot
             }));
-            // Or the compiler would leave the reading out.
-            std::hint::black_box(read_ahead);
-            for (key, &hash) in chunk.iter().zip(&hashes) {
-                let at = self.find(key, hash);
+            for &row in &missed[..misses] {
+                let at = self.find(&chunk[row]);
                 let entry = &mut self.entries[at];
                 if entry.slot == EMPTY {
-                    *entry = Entry { key: *key, slot: add(*key) };
+                    *entry = Entry { key: chunk[row], slot: add(chunk[row]) };
                     self.count += 1;
                 }
-                found(entry.slot);
+                found[first + row] = entry.slot;
             }
-            self.hashes = hashes;
         }
     }
 
     /// The entry of `key`, or the empty one where it belongs.
     #[inline]
-    fn find(&self, key: &[u64; N], hash: u64) -> usize {
+    fn find(&self, key: &[u64; N]) -> usize {
         let mask = self.entries.len() - 1;
-        let mut at = hash as usize & mask;
+        let mut at = hash(key) as usize & mask;
         loop {
             let entry = &self.entries[at];
             if entry.slot == EMPTY || entry.key == *key {
@@ -86,7 +76,7 @@ impl<const N: usize> WordTable<N> {
             return;
         }
         let mask = self.entries.len() - 1;
-        let mut gap = self.find(key, self.hash(key));
+        let mut gap = self.find(key);
         if self.entries[gap].slot == EMPTY {
             return;
         }
@@ -98,7 +88,7 @@ impl<const N: usize> WordTable<N> {
             if entry.slot == EMPTY {
                 break;
             }
-            let home = self.hash(&entry.key) as usize & mask;
+            let home = hash(&entry.key) as usize & mask;
             // It may move to the gap unless its home lies between the gap and itself.
             if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(gap) & mask) {
                 self.entries[gap] = entry;
@@ -116,23 +106,24 @@ impl<const N: usize> WordTable<N> {
         let capacity = ((self.count + more) * 4 / 3 + 1).next_power_of_two().max(CAPACITY_MIN);
         let old = std::mem::replace(&mut self.entries, vec![Entry { key: [0; N], slot: EMPTY }; capacity]);
         for entry in old.into_iter().filter(|entry| entry.slot != EMPTY) {
-            let at = self.find(&entry.key, self.hash(&entry.key));
+            let at = self.find(&entry.key);
             self.entries[at] = entry;
         }
     }
 
-    #[inline]
-    fn hash(&self, key: &[u64; N]) -> u64 {
-        let mut state = self.hasher.build_hasher();
-        for &word in key {
-            state.write_u64(word);
-        }
-        state.finish()
-    }
-
     pub(crate) fn bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry<N>>() + self.hashes.capacity() * 8
+        self.entries.capacity() * size_of::<Entry<N>>()
     }
+}
+
+/// Folded multiplication, as in wyhash and foldhash: both halves of the product depend on every bit of the word.
+#[inline(always)]
+fn hash<const N: usize>(key: &[u64; N]) -> u64 {
+    // Digits of pi, and 2^64 divided by the golden ratio.
+    key.iter().fold(0x243f_6a88_85a3_08d3, |state, word| {
+        let product = u128::from(state ^ word) * 0x9e37_79b9_7f4a_7c15;
+        product as u64 ^ (product >> 64) as u64
+    })
 }
 
 #[cfg(test)]
@@ -153,10 +144,10 @@ mod tests {
             for (is_insert, number) in steps {
                 let key = [number / 20, number % 20];
                 if is_insert {
-                    let mut found = None;
-                    table.intern(&[key], |_| { next += 1; next }, |slot| found = Some(slot));
+                    let mut found = Vec::new();
+                    table.intern(&[key], |_| { next += 1; next }, &mut found);
                     let expected = *map.entry(key).or_insert(next);
-                    prop_assert_eq!(found, Some(expected));
+                    prop_assert_eq!(found, [expected]);
                 } else {
                     table.remove(&key);
                     map.remove(&key);
@@ -165,7 +156,7 @@ mod tests {
             }
             let keys: Vec<[u64; 2]> = map.keys().copied().collect();
             let mut found = Vec::new();
-            table.intern(&keys, |_| u32::MAX - 1, |slot| found.push(slot));
+            table.intern(&keys, |_| u32::MAX - 1, &mut found);
             prop_assert_eq!(found, keys.iter().map(|key| map[key]).collect::<Vec<u32>>());
         }
     }

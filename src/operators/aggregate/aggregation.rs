@@ -1,14 +1,16 @@
 //! The open aggregate: takes changes into groups, tells at the end of the epoch what became of each, and forgets closed windows.
 //!
-//! Rows wait until there are many or the epoch ends. A window that gets many at once is split: from then on its rows are put in the order of their
-//! shards, and each shard takes its own. Both steps run over all threads; below a few thousand rows everything runs on one, without shards.
+//! Rows wait until there are many or the epoch ends; below a few thousand everything runs on one thread. More are worked on by all threads, each
+//! window in one of two ways. Has it many groups it is split: its rows are put in the order of their shards, and each shard takes its own. Has it
+//! few, each thread adds up its rows in groups of its own, which are merged when the epoch ends.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{is_not_null, is_null};
 use arrow::datatypes::TimestampMicrosecondType;
-use headwater_state::{ResidentTable, Writes};
+use headwater_state::{NewState, ResidentTable, Writes};
 use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Epoch, Error, Micros, Result, Watermarks};
 use rayon::prelude::*;
 
@@ -17,7 +19,8 @@ use super::call::Method;
 use super::groups::{GroupStates, Kept};
 use super::layout::{GroupColumns, Layout, Part};
 use super::multiset::{Multiset, Settled};
-use super::routing::{Routed, Waiting, shard_of, shard_parts};
+use super::partial::{Lane, has_many_groups};
+use super::routing::{Routed, Rows, Waiting, in_lots, shard_of, shard_parts};
 use super::worker::{Memo, Query, Worker};
 use crate::expressions::evaluate_rows;
 use crate::{Finished, Operator, Output, StatePlace, Step};
@@ -26,12 +29,14 @@ use crate::{Finished, Operator, Output, StatePlace, Step};
 const INLINE_ROWS_MAX: usize = if cfg!(test) { 8 } else { 4_096 };
 
 /// More rows than these do not wait: about an epoch. The longer they wait, the more of a shard's rows meet while its groups are in the cache.
-const WAITING_ROWS_MAX: usize = 262_144;
+const WAITING_ROWS_MAX: usize = 1_048_576;
 
 pub(crate) struct Aggregation {
     query: Query,
     table: ResidentTable<GroupStates>,
     memos: Vec<Memo>,
+    /// One a thread.
+    lanes: Vec<Lane>,
     multisets: Vec<Multiset>,
     waiting: Vec<Waiting>,
     waiting_rows: usize,
@@ -46,19 +51,20 @@ impl Aggregation {
     pub(crate) fn open(spec: &Aggregate, place: &mut StatePlace) -> Result<Self> {
         let calls = spec.kept()?;
         let layout = Layout::new(&spec.input, &spec.groups, spec.window_key, spec.window_end)?;
-        let new = {
-            let calls = calls.clone();
-            move || GroupStates::new(&calls).expect("the kernels were made once when the state's schema was")
-        };
         GroupStates::new(&calls)?;
+        let new: NewState<GroupStates> = {
+            let calls = calls.clone();
+            Arc::new(move || GroupStates::new(&calls).expect("the kernels were made once when the state's schema was"))
+        };
+        let lanes = (0..rayon::current_num_threads()).map(|_| Lane::new(layout.key_schema(), new.clone())).collect();
         let table = place.next_table();
-        let table = ResidentTable::open(place.store(), table, layout.key_schema(), GroupStates::schema(&calls)?, std::sync::Arc::new(new))?;
+        let table = ResidentTable::open(place.store(), table, layout.key_schema(), GroupStates::schema(&calls)?, new)?;
         let multisets = open_multisets(&calls, &layout, place)?;
         let has_global_row = spec.groups.is_empty() && table.groups() > 0;
         let memos = table.shards().iter().map(|_| Memo::default()).collect();
         let query = Query { spec: spec.clone(), calls, layout };
         let waiting = Vec::new();
-        Ok(Self { query, table, memos, multisets, waiting, waiting_rows: 0, epoch_rows: 0, closed_below: None, has_global_row })
+        Ok(Self { query, table, memos, lanes, multisets, waiting, waiting_rows: 0, epoch_rows: 0, closed_below: None, has_global_row })
     }
 
     /// The watermark of the window key.
@@ -95,35 +101,54 @@ impl Aggregation {
             let routed = waiting.into_iter().map(|rows| rows.route(&is_split)).collect::<Result<Vec<_>>>()?;
             return self.take_in(&routed);
         }
-        self.split_busy(&waiting)?;
+        self.split_crowded(&waiting)?;
         let is_split = |partition| self.table.is_split(partition);
-        let routed = waiting.into_par_iter().map(|rows| rows.route(&is_split)).collect::<Result<Vec<_>>>()?;
-        self.take_in(&routed)
+        let lots = in_lots(waiting, rows.div_ceil(self.lanes.len()));
+        let routed = self.lanes.par_iter_mut().zip(lots).map(|(lane, lot)| lane.take(lot, &is_split)).collect::<Result<Vec<_>>>()?;
+        self.take_in(&routed.into_iter().flatten().collect::<Vec<_>>())
     }
 
-    /// Splits the windows that got many rows at once.
-    fn split_busy(&mut self, waiting: &[Waiting]) -> Result<()> {
+    /// Splits the windows that get many rows and have many groups.
+    fn split_crowded(&mut self, waiting: &[Waiting]) -> Result<()> {
         if self.query.layout.has_no_keys() {
             return Ok(());
         }
-        let mut rows: BTreeMap<i64, usize> = BTreeMap::new();
-        for part in waiting.iter().flat_map(|waiting| &waiting.parts) {
-            *rows.entry(part.partition).or_default() += part.rows.len();
+        // The rows of each window, and which part has most of them.
+        let mut windows: BTreeMap<i64, (usize, &Rows, &Part)> = BTreeMap::new();
+        for (rows, part) in waiting.iter().flat_map(|waiting| waiting.parts.iter().map(|part| (&waiting.rows, part))) {
+            let (count, largest_of, largest) = windows.entry(part.partition).or_insert((0, rows, part));
+            *count += part.rows.len();
+            if part.rows.len() > largest.rows.len() {
+                (*largest_of, *largest) = (rows, part);
+            }
         }
-        rows.retain(|_, rows| *rows >= INLINE_ROWS_MAX);
-        rows.into_keys().try_for_each(|partition| self.table.split(partition, shard_of))
+        for (partition, (count, rows, part)) in windows {
+            let is_open = !self.table.is_split(partition) && !self.lanes.iter().any(|lane| lane.has(partition));
+            if count >= INLINE_ROWS_MAX && is_open && has_many_groups(&self.table, rows, part)? {
+                self.table.split(partition, shard_of)?;
+            }
+        }
+        Ok(())
     }
 
     /// Each shard takes its parts.
     fn take_in(&mut self, routed: &[Routed]) -> Result<()> {
-        let rows = routed.iter().flat_map(|rows| &rows.parts).map(|part| part.part.rows.len()).sum::<usize>();
+        let rows = routed.iter().flat_map(|routed| &routed.parts).map(|part| part.part.rows.len()).sum::<usize>();
         self.each(rows >= INLINE_ROWS_MAX, |number, mut worker| {
-            for rows in routed {
-                for (at, _) in rows.parts.iter().enumerate().filter(|(_, part)| part.shard == number) {
-                    worker.apply(rows, at)?;
-                }
+            for Routed { rows, parts } in routed {
+                parts.iter().filter(|part| part.shard == number).try_for_each(|part| worker.add(rows, &part.part))?;
             }
             Ok(())
+        })
+    }
+
+    /// Adds the groups that the threads have for themselves to those of all.
+    fn merge_lanes(&mut self) -> Result<()> {
+        let layout = &self.query.layout;
+        let partials = self.lanes.par_iter_mut().map(|lane| lane.drain(layout)).collect::<Result<Vec<_>>>()?;
+        self.each(false, |number, mut worker| match number {
+            0 => partials.iter().flatten().try_for_each(|partial| worker.merge(partial)),
+            _ => Ok(()),
         })
     }
 
@@ -172,7 +197,7 @@ impl Aggregation {
     /// The one group of an aggregate without group columns, before its first row.
     fn make_global_row(&mut self) -> Result<()> {
         let empty = GroupColumns::without_keys();
-        self.each(false, |number, mut worker| if number == 0 { worker.intern(&empty, &Part::whole(1)) } else { Ok(()) })
+        self.each(false, |number, mut worker| if number == 0 { worker.intern(&empty, &Part::whole(1)).map(drop) } else { Ok(()) })
     }
 
     /// Hands on what the shards gave; few rows as one batch.
@@ -227,13 +252,15 @@ impl Operator for Aggregation {
             self.waiting_rows += batch.len();
             self.epoch_rows += batch.len();
             let parts = groups.parts();
-            self.waiting.push(Waiting { groups, args, weights: batch.weights().map(|w| w.to_vec().into()), parts });
+            let weights = batch.weights().map(|weights| weights.to_vec().into());
+            self.waiting.push(Waiting { rows: Rows { groups, args, weights }, parts });
         }
         if self.waiting_rows >= WAITING_ROWS_MAX { self.work() } else { Ok(()) }
     }
 
     fn finish(&mut self, step: &Step, out: &mut Output) -> Result<Finished> {
         self.work()?;
+        self.merge_lanes()?;
         if self.query.is_global() && !self.has_global_row {
             self.make_global_row()?;
         }
@@ -262,8 +289,9 @@ impl Operator for Aggregation {
     }
 
     fn state_bytes(&self) -> usize {
-        let waiting: usize = self.waiting.iter().map(Waiting::bytes).sum();
-        waiting + self.table.bytes() + self.multisets.iter().map(Multiset::bytes).sum::<usize>()
+        let waiting: usize = self.waiting.iter().map(|waiting| waiting.rows.bytes()).sum();
+        let lanes: usize = self.lanes.iter().map(Lane::bytes).sum();
+        waiting + lanes + self.table.bytes() + self.multisets.iter().map(Multiset::bytes).sum::<usize>()
     }
 
     fn state_rows(&self) -> u64 {

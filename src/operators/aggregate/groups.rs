@@ -10,6 +10,8 @@ use headwater_types::{Error, Result};
 
 use super::AggregateCall;
 use super::call::{Arguments, Method};
+use super::layout::Part;
+use super::routing::Rows;
 use crate::kernels::{Failures, Kernel, pick};
 
 /// A call with how it is kept.
@@ -25,10 +27,19 @@ pub(crate) struct Kept {
 pub(crate) struct GroupStates {
     /// Net rows of each group; 0 means that the group is not there.
     rows: Vec<i64>,
-    /// One for each call, and how many columns it has at rest.
-    kernels: Vec<(Option<Box<dyn Kernel>>, usize)>,
+    calls: Vec<CallStates>,
     /// Whether the group was met in this epoch.
     touched: Vec<bool>,
+}
+
+/// The states of one call.
+struct CallStates {
+    /// None where the number of rows says it all.
+    kernel: Option<Box<dyn Kernel>>,
+    /// How many columns it has at rest.
+    width: usize,
+    /// False if it lives on kept values, which are settled at the end of the epoch.
+    takes_rows: bool,
 }
 
 /// Slots met for the first time in an epoch.
@@ -42,8 +53,12 @@ pub(crate) struct Touched {
 
 impl GroupStates {
     pub(crate) fn new(calls: &[Kept]) -> Result<Self> {
-        let kernel = |kept: &Kept| Ok((kept.call.kernel(kept.method, &kept.types)?, kept.call.state(kept.method, &kept.types)?.len()));
-        Ok(Self { rows: Vec::new(), kernels: calls.iter().map(kernel).collect::<Result<_>>()?, touched: Vec::new() })
+        let states = |kept: &Kept| {
+            let kernel = kept.call.kernel(kept.method, &kept.types)?;
+            let width = kept.call.state(kept.method, &kept.types)?.len();
+            Ok(CallStates { kernel, width, takes_rows: matches!(kept.method, Method::Kernel(_) | Method::Accumulators) })
+        };
+        Ok(Self { rows: Vec::new(), calls: calls.iter().map(states).collect::<Result<_>>()?, touched: Vec::new() })
     }
 
     /// The columns at rest of groups with `calls`.
@@ -71,8 +86,27 @@ impl GroupStates {
         slots.iter().for_each(|&s| self.touched[s as usize] = false);
     }
 
+    /// Adds the rows of `part` to the groups `slots`, one a row. Calls that live on kept values get theirs at the end of the epoch.
+    pub(crate) fn add(&mut self, slots: &[u32], rows: &Rows, part: &Part) -> Result<()> {
+        let weights = rows.weights.as_ref().map(|weights| part.rows.weights(weights));
+        self.count(slots, weights.as_deref());
+        for (call, args) in rows.args.iter().enumerate() {
+            if self.calls[call].takes_rows {
+                self.update(call, slots, &args.of_part(part)?, weights.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the states in row i of `columns`, which `gather` gave, to group `slots[i]`.
+    pub(crate) fn merge(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()> {
+        let counts = columns[0].as_primitive::<Int64Type>().values();
+        self.count(slots, Some(counts));
+        self.each_kernel(&columns[1..], |kernel, columns| kernel.merge(slots, columns))
+    }
+
     /// Adds row i to group `slots[i]`, `weights[i]` times.
-    pub(crate) fn count(&mut self, slots: &[u32], weights: Option<&[i64]>) {
+    fn count(&mut self, slots: &[u32], weights: Option<&[i64]>) {
         match weights {
             None => slots.iter().for_each(|&s| self.rows[s as usize] += 1),
             Some(weights) => slots.iter().zip(weights).for_each(|(&s, w)| self.rows[s as usize] += w),
@@ -86,7 +120,7 @@ impl GroupStates {
 
     /// Adds the rows to call `call`.
     pub(crate) fn update(&mut self, call: usize, slots: &[u32], args: &Arguments, weights: Option<&[i64]>) -> Result<()> {
-        let Some(kernel) = &mut self.kernels[call].0 else { return Ok(()) };
+        let Some(kernel) = &mut self.calls[call].kernel else { return Ok(()) };
         let Some(keep) = &args.keep else { return kernel.update(slots, &args.columns, weights) };
         let columns = args.columns.iter().map(|c| filter(c, keep)).collect::<Result<Vec<_>, _>>()?;
         let kept = |row: &(usize, bool)| row.1;
@@ -98,21 +132,39 @@ impl GroupStates {
 
     /// The epoch's last row was added.
     pub(crate) fn settle(&mut self) -> Result<()> {
-        self.kernels.iter_mut().filter_map(|k| k.0.as_mut()).try_for_each(|kernel| kernel.settle())
+        self.kernels_mut().try_for_each(|kernel| kernel.settle())
     }
 
     /// Overwrites the state of call `call` at `slots`.
     pub(crate) fn set(&mut self, call: usize, slots: &[u32], columns: &[ArrayRef]) -> Result<()> {
-        self.kernels[call].0.as_mut().map_or(Ok(()), |kernel| kernel.scatter(slots, columns))
+        self.calls[call].kernel.as_mut().map_or(Ok(()), |kernel| kernel.scatter(slots, columns))
     }
 
     /// The result of every call for `slots`; groups without one in `failures`.
     pub(crate) fn evaluate(&self, slots: &[u32], failures: &mut Failures) -> Result<Vec<ArrayRef>> {
-        let one = |(kernel, _): &(Option<Box<dyn Kernel>>, usize)| match kernel {
+        let one = |call: &CallStates| match &call.kernel {
             None => Ok(Arc::new(Int64Array::from(self.rows(slots))) as ArrayRef),
             Some(kernel) => kernel.evaluate(slots, failures),
         };
-        self.kernels.iter().map(one).collect()
+        self.calls.iter().map(one).collect()
+    }
+
+    fn kernels(&self) -> impl Iterator<Item = &dyn Kernel> {
+        self.calls.iter().filter_map(|call| call.kernel.as_deref())
+    }
+
+    fn kernels_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn Kernel>> {
+        self.calls.iter_mut().filter_map(|call| call.kernel.as_mut())
+    }
+
+    /// Hands to each kernel its own of `columns`.
+    fn each_kernel(&mut self, mut columns: &[ArrayRef], apply: impl Fn(&mut dyn Kernel, &[ArrayRef]) -> Result<()>) -> Result<()> {
+        for call in &mut self.calls {
+            let (mine, others) = columns.split_at(call.width);
+            call.kernel.as_mut().map_or(Ok(()), |kernel| apply(kernel.as_mut(), mine))?;
+            columns = others;
+        }
+        Ok(())
     }
 }
 
@@ -120,7 +172,7 @@ impl StateColumns for GroupStates {
     fn resize(&mut self, slots: usize) {
         self.rows.resize(slots, 0);
         self.touched.resize(slots, false);
-        self.kernels.iter_mut().filter_map(|k| k.0.as_mut()).for_each(|k| k.resize(slots));
+        self.kernels_mut().for_each(|kernel| kernel.resize(slots));
     }
 
     fn reset(&mut self, slots: &[u32]) {
@@ -128,32 +180,27 @@ impl StateColumns for GroupStates {
             self.rows[slot as usize] = 0;
             self.touched[slot as usize] = false;
         }
-        self.kernels.iter_mut().filter_map(|k| k.0.as_mut()).for_each(|k| k.reset(slots));
+        self.kernels_mut().for_each(|kernel| kernel.reset(slots));
     }
 
     fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(self.rows(slots)))];
-        for kernel in self.kernels.iter().filter_map(|k| k.0.as_ref()) {
+        for kernel in self.kernels() {
             columns.extend(kernel.gather(slots)?);
         }
         Ok(columns)
     }
 
     fn scatter(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()> {
-        let (rows, mut rest) = columns.split_first().ok_or_else(|| Error::corrupt("a stored group has no columns"))?;
+        let (rows, states) = columns.split_first().ok_or_else(|| Error::corrupt("a stored group has no columns"))?;
         for (&slot, &count) in slots.iter().zip(rows.as_primitive::<Int64Type>().values()) {
             self.rows[slot as usize] = count;
         }
-        for (kernel, width) in &mut self.kernels {
-            let (mine, others) = rest.split_at(*width);
-            kernel.as_mut().map_or(Ok(()), |kernel| kernel.scatter(slots, mine))?;
-            rest = others;
-        }
-        Ok(())
+        self.each_kernel(states, |kernel, columns| kernel.scatter(slots, columns))
     }
 
     fn bytes(&self) -> usize {
-        let kernels: usize = self.kernels.iter().filter_map(|k| k.0.as_ref()).map(|k| k.bytes()).sum();
+        let kernels: usize = self.kernels().map(|kernel| kernel.bytes()).sum();
         self.rows.capacity() * size_of::<i64>() + self.touched.capacity() + kernels
     }
 }

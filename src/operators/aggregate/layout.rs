@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
+use headwater_state::{Shard, StateColumns};
 use headwater_types::{Error, Micros, Result};
 
 use crate::window::Windows;
@@ -116,6 +117,15 @@ impl Part {
     pub(crate) fn whole(rows: usize) -> Self {
         Self { partition: 0, rows: PartRows::Slice(0, rows) }
     }
+
+    /// The first `count` of its rows, if it has more.
+    pub(crate) fn first(&self, count: usize) -> Self {
+        let rows = match &self.rows {
+            PartRows::Slice(start, length) => PartRows::Slice(*start, count.min(*length)),
+            PartRows::Picked(rows) => PartRows::Picked(rows.slice(0, count.min(rows.len()))),
+        };
+        Self { partition: self.partition, rows }
+    }
 }
 
 impl GroupColumns {
@@ -144,12 +154,20 @@ impl GroupColumns {
         slices(moments).unwrap_or_else(|| picked(moments))
     }
 
-    /// The key columns of a part. Without key columns one row stands for all: every row is in the same group.
-    pub(crate) fn keys_of(&self, rows: &PartRows) -> Result<Vec<ArrayRef>> {
+    /// Finds or adds the group of each row of `part` in `shard`; their slots, one a row, into `slots`. Gives the states of the part's window.
+    pub(crate) fn intern<'a, S: StateColumns>(&self, part: &Part, shard: &'a mut Shard<S>, slots: &mut Vec<u32>) -> Result<&'a mut S> {
         if self.keys.is_empty() {
-            return Ok(vec![Arc::new(BooleanArray::from(vec![true]))]);
+            // Every row is in the same group: one row stands for all.
+            let states = shard.intern(part.partition, &[Arc::new(BooleanArray::from(vec![true]))], slots)?;
+            slots.resize(part.rows.len(), slots[0]);
+            return Ok(states);
         }
-        self.keys.iter().map(|k| rows.of(k)).collect()
+        shard.intern(part.partition, &self.keys_of(&part.rows)?, slots)
+    }
+
+    /// The key columns of `rows`.
+    pub(crate) fn keys_of(&self, rows: &PartRows) -> Result<Vec<ArrayRef>> {
+        self.keys.iter().map(|key| rows.of(key)).collect()
     }
 }
 

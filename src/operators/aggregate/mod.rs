@@ -8,6 +8,7 @@ mod difference;
 mod groups;
 mod layout;
 mod multiset;
+mod partial;
 mod routing;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::take;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
@@ -17,11 +17,16 @@ use super::layout::{GroupColumns, Part, PartRows};
 pub(crate) const SHARDS: usize = ResidentTable::<GroupStates>::SHARDS;
 const SHARD_BITS: u32 = SHARDS.trailing_zeros();
 
-/// Rows that wait for their groups, by window.
-pub(crate) struct Waiting {
+/// Rows on their way: their group columns, what the calls take from them, their weights.
+pub(crate) struct Rows {
     pub(crate) groups: GroupColumns,
     pub(crate) args: Vec<Arguments>,
     pub(crate) weights: Option<ScalarBuffer<i64>>,
+}
+
+/// Rows that wait for their groups, by window.
+pub(crate) struct Waiting {
+    pub(crate) rows: Rows,
     pub(crate) parts: Vec<Part>,
 }
 
@@ -33,44 +38,76 @@ pub(crate) struct ShardPart {
 
 /// Rows in the order of their shards.
 pub(crate) struct Routed {
-    pub(crate) groups: GroupColumns,
-    pub(crate) args: Vec<Arguments>,
-    pub(crate) weights: Option<ScalarBuffer<i64>>,
+    pub(crate) rows: Rows,
     pub(crate) parts: Vec<ShardPart>,
 }
 
-impl Waiting {
-    /// Bytes that wait.
+impl Rows {
+    /// Bytes in memory.
     pub(crate) fn bytes(&self) -> usize {
         let columns = self.groups.keys.iter().chain(self.args.iter().flat_map(|args| &args.columns));
         columns.map(|column| column.get_array_memory_size()).sum::<usize>() + self.weights.as_ref().map_or(0, |w| w.len() * 8)
     }
 
-    /// Puts the rows in the order of their shards, so that what follows reads them one after the other.
-    pub(crate) fn route(self, is_split: &impl Fn(i64) -> bool) -> Result<Routed> {
-        let Self { mut groups, mut args, mut weights, parts } = self;
-        if !parts.iter().any(|part| is_split(part.partition)) {
-            let parts = parts.into_iter().map(|part| ShardPart { shard: 0, part }).collect();
-            return Ok(Routed { groups, args, weights, parts });
-        }
-        let (order, parts) = order_by_shard(&groups.keys, parts, is_split)?;
-        let order = UInt32Array::from(order);
+    /// The rows at `order`.
+    fn take(self, order: &UInt32Array) -> Result<Self> {
+        let Self { mut groups, mut args, mut weights } = self;
         // Calls often share an argument.
-        let mut sorted: Vec<(ArrayRef, ArrayRef)> = Vec::new();
-        let mut sort = |column: &mut ArrayRef| -> Result<()> {
-            let known = sorted.iter().find(|(from, _)| Arc::ptr_eq(from, column)).map(|(_, to)| to.clone());
-            let to = known.map_or_else(|| take(column, &order, None), Ok)?;
-            sorted.push((std::mem::replace(column, to.clone()), to));
+        let mut taken: Vec<(ArrayRef, ArrayRef)> = Vec::new();
+        let mut take_column = |column: &mut ArrayRef| -> Result<()> {
+            let known = taken.iter().find(|(from, _)| Arc::ptr_eq(from, column)).map(|(_, to)| to.clone());
+            let to = known.map_or_else(|| take(column, order, None), Ok)?;
+            taken.push((std::mem::replace(column, to.clone()), to));
             Ok(())
         };
-        groups.keys.iter_mut().try_for_each(&mut sort)?;
+        groups.keys.iter_mut().try_for_each(&mut take_column)?;
         for args in &mut args {
-            args.columns.iter_mut().try_for_each(&mut sort)?;
-            args.keep = args.keep.as_ref().map(|keep| sorted_flags(keep, &order)).transpose()?;
+            args.columns.iter_mut().try_for_each(&mut take_column)?;
+            args.keep = args.keep.as_ref().map(|keep| Ok::<_, Error>(take(keep, order, None)?.as_boolean().clone())).transpose()?;
         }
         weights = weights.map(|weights| order.values().iter().map(|&row| weights[row as usize]).collect());
-        Ok(Routed { groups, args, weights, parts })
+        Ok(Self { groups, args, weights })
     }
+}
+
+impl Waiting {
+    /// Gives the parts of windows that are not split to `take`; the rest is what is left to route, if there is any.
+    pub(crate) fn without_whole(
+        mut self,
+        is_split: &impl Fn(i64) -> bool,
+        mut take: impl FnMut(&Rows, &Part) -> Result<()>,
+    ) -> Result<Option<Self>> {
+        let (split, whole): (Vec<Part>, Vec<Part>) = self.parts.into_iter().partition(|part| is_split(part.partition));
+        whole.iter().try_for_each(|part| take(&self.rows, part))?;
+        self.parts = split;
+        Ok((!self.parts.is_empty()).then_some(self))
+    }
+
+    /// Puts rows of split windows in the order of their shards, so that what follows reads them one after the other; all others belong to the first.
+    pub(crate) fn route(self, is_split: &impl Fn(i64) -> bool) -> Result<Routed> {
+        let Self { rows, parts } = self;
+        if !parts.iter().any(|part| is_split(part.partition)) {
+            let parts = parts.into_iter().map(|part| ShardPart { shard: 0, part }).collect();
+            return Ok(Routed { rows, parts });
+        }
+        let (order, parts) = order_by_shard(&rows.groups.keys, parts, is_split)?;
+        Ok(Routed { rows: rows.take(&order.into())?, parts })
+    }
+}
+
+/// `waiting` in order, cut into lots of about so many rows.
+pub(crate) fn in_lots(waiting: Vec<Waiting>, rows: usize) -> Vec<Vec<Waiting>> {
+    let mut lots: Vec<Vec<Waiting>> = vec![Vec::new()];
+    let (mut left, mut count) = (waiting.into_iter(), 0);
+    while let Some(next) = left.next() {
+        count += next.rows.groups.rows;
+        lots.last_mut().expect("there is a lot").push(next);
+        if count >= rows && !left.as_slice().is_empty() {
+            lots.push(Vec::new());
+            count = 0;
+        }
+    }
+    lots
 }
 
 /// The parts of `groups`, each shard's for itself.
@@ -86,10 +123,6 @@ pub(crate) fn shard_parts(groups: &GroupColumns, is_split: &impl Fn(i64) -> bool
         }
     }
     Ok(parts)
-}
-
-fn sorted_flags(flags: &BooleanArray, order: &UInt32Array) -> Result<BooleanArray> {
-    Ok(take(flags, order, None)?.as_boolean().clone())
 }
 
 /// The rows of `parts` in the order of their shards, and the pieces of that order that belong to one window and shard.
@@ -132,12 +165,25 @@ fn sort_by_shard(rows: &[u32], shards: &[u8], order: &mut Vec<u32>) -> Vec<usize
     counts
 }
 
-/// The shard of each key. Equal keys have equal bytes, so equal hashes.
+/// The shard of each key.
 pub(crate) fn shard_of(keys: &[ArrayRef]) -> Result<Vec<u8>> {
+    // The index within a shard goes by the lower bits.
+    Ok(hashes(keys)?.into_iter().map(|hash| (hash >> (u64::BITS - SHARD_BITS)) as u8).collect())
+}
+
+/// How many different keys there are.
+pub(crate) fn distinct(keys: &[ArrayRef]) -> Result<usize> {
+    let mut hashes = hashes(keys)?;
+    hashes.sort_unstable();
+    hashes.dedup();
+    Ok(hashes.len())
+}
+
+/// Equal keys have equal bytes, so equal hashes.
+fn hashes(keys: &[ArrayRef]) -> Result<Vec<u64>> {
     let mut hashes = vec![0; keys.first().map_or(0, |key| key.len())];
     create_hashes(keys, &RandomState::default(), &mut hashes).map_err(|e| Error::bug(e.strip_backtrace()))?;
-    // The index within a shard goes by the lower bits.
-    Ok(hashes.into_iter().map(|hash| (hash >> (u64::BITS - SHARD_BITS)) as u8).collect())
+    Ok(hashes)
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ use headwater_state::Shard;
 use headwater_types::{ChangeBatch, Error, Micros, Result};
 
 use super::Aggregate;
-use super::call::{Arguments, Method};
+use super::call::Arguments;
 use super::difference::{Side, difference};
 use super::groups::{GroupStates, Kept, Touched};
 use super::layout::{GroupColumns, Layout, Part};
 use super::multiset::Settled;
-use super::routing::Routed;
+use super::partial::PartialGroups;
+use super::routing::Rows;
 use crate::Output;
 use crate::kernels::Failures;
 
@@ -59,24 +60,19 @@ impl Query {
 }
 
 impl Worker<'_> {
-    /// Finds the slots of a part's rows, and saves the results of groups that this epoch touches for the first time.
-    pub(crate) fn intern(&mut self, groups: &GroupColumns, part: &Part) -> Result<()> {
-        let keys = groups.keys_of(&part.rows)?;
+    /// Finds the slots of a part's rows, and saves the results of groups that this epoch touches for the first time. Gives the groups' states.
+    pub(crate) fn intern(&mut self, groups: &GroupColumns, part: &Part) -> Result<(&mut GroupStates, &[u32])> {
         let Memo { before, slots, .. } = &mut *self.memo;
-        let states = self.groups.intern(part.partition, &keys, slots)?;
-        let mut found = Touched::default();
+        let states = groups.intern(part, self.groups, slots)?;
         let spec = &self.query.spec;
         // Groups that only grow and speak once need no look back.
-        let is_watched = !(spec.emit_on_close && spec.input_append_only);
-        if is_watched {
-            states.touch(slots, self.has_global_row, &mut found);
+        if spec.emit_on_close && spec.input_append_only {
+            return Ok((states, slots));
         }
-        if groups.keys.is_empty() {
-            let slot = slots[0];
-            slots.resize(part.rows.len(), slot);
-        }
+        let mut found = Touched::default();
+        states.touch(slots, self.has_global_row, &mut found);
         if found.old.is_empty() && found.new.is_empty() {
-            return Ok(());
+            return Ok((states, slots));
         }
         let before = before.entry(part.partition).or_default();
         if !found.old.is_empty() && !spec.emit_on_close {
@@ -87,30 +83,24 @@ impl Worker<'_> {
         }
         before.touched.old.append(&mut found.old);
         before.touched.new.append(&mut found.new);
-        Ok(())
+        Ok((states, slots))
     }
 
-    /// Takes the rows of part number `number` into their groups.
-    pub(crate) fn apply(&mut self, rows: &Routed, number: usize) -> Result<()> {
-        let part = &rows.parts[number].part;
-        self.intern(&rows.groups, part)?;
-        let weights = rows.weights.as_ref().map(|weights| part.rows.weights(weights));
-        let states = self.groups.state_mut(part.partition).expect("the partition was interned");
-        let slots = &self.memo.slots;
-        states.count(slots, weights.as_deref());
-        for (call, kept) in self.query.calls.iter().enumerate() {
-            if matches!(kept.method, Method::Kernel(_) | Method::Accumulators) {
-                states.update(call, slots, &rows.args[call].of_part(part)?, weights.as_deref())?;
-            }
-        }
-        Ok(())
+    /// Takes the rows of `part` into their groups.
+    pub(crate) fn add(&mut self, rows: &Rows, part: &Part) -> Result<()> {
+        let (states, slots) = self.intern(&rows.groups, part)?;
+        states.add(slots, rows, part)
+    }
+
+    /// Adds groups that were made elsewhere.
+    pub(crate) fn merge(&mut self, partial: &PartialGroups) -> Result<()> {
+        let (states, slots) = self.intern(&partial.groups, &partial.part)?;
+        states.merge(slots, &partial.states)
     }
 
     /// Brings a call up to date that lives on kept values; `groups` are those of `settled`, of which `part` belongs to this shard.
     pub(crate) fn settle_values(&mut self, settled: &Settled, groups: &GroupColumns, part: &Part) -> Result<()> {
-        self.intern(groups, part)?;
-        let states = self.groups.state_mut(part.partition).expect("the partition was interned");
-        let slots = &self.memo.slots;
+        let (states, slots) = self.intern(groups, part)?;
         match settled {
             Settled::Edge(call, _, values) => {
                 debug_assert_eq!(slots.len(), part.rows.len());

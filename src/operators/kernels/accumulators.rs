@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, UInt32Array, new_null_array};
-use arrow::compute::{concat, take};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, UInt32Array, new_null_array};
+use arrow::compute::{concat, filter, take};
 use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::logical_expr::Accumulator;
@@ -143,7 +143,10 @@ impl Kernel for Accumulators {
     }
 
     fn merge(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()> {
-        self.fold(slots, &columns[1..], |accumulator, columns| accumulator.merge_batch(columns))
+        let is_set = columns[0].as_boolean();
+        let slots: Vec<u32> = slots.iter().zip(is_set.values()).filter(|(_, is_set)| *is_set).map(|(slot, _)| *slot).collect();
+        let columns = columns[1..].iter().map(|column| filter(column, is_set)).collect::<Result<Vec<_>, _>>()?;
+        self.fold(&slots, &columns, |accumulator, columns| accumulator.merge_batch(columns))
     }
 
     fn evaluate(&self, slots: &[u32], failures: &mut Failures) -> Result<ArrayRef> {

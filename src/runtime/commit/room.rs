@@ -1,9 +1,9 @@
 //! An epoch that finds no room on the disk waits, whole, until there is some.
 
 use crossbeam_channel::RecvTimeoutError;
-use headwater_state::Writes;
 use headwater_types::{Error, Result};
 
+use super::Commit;
 use crate::command::Command;
 use crate::disk::{CHECK_EVERY, no_room};
 use crate::epoch_loop::{EpochLoop, answer};
@@ -14,15 +14,33 @@ const DEFERRED_MAX: usize = 1_024;
 impl EpochLoop {
     /// Writes an epoch. Without room for it the epoch waits, whole: its rows are in the operators already, so nothing is taken until it is
     /// written, and what came with it is neither lost nor refused.
-    pub(crate) fn write_epoch(&mut self, writes: &Writes) -> Result<()> {
+    pub(crate) fn write_commit(&mut self, commit: Commit) -> Result<()> {
+        let outcome = self.store.blocks().write(&commit.writes);
+        self.settle(outcome, commit)
+    }
+
+    /// Waits until the epoch before is written.
+    pub(crate) fn settle_commit(&mut self) -> Result<()> {
+        match self.committer.settle()? {
+            Ok(()) => Ok(()),
+            Err((error, commit)) => self.settle(Err(error), commit),
+        }
+    }
+
+    fn settle(&mut self, mut outcome: Result<()>, commit: Commit) -> Result<()> {
         loop {
-            match self.store.blocks().write(writes) {
+            match outcome {
                 Err(error) if error.is_disk_full() => {
                     self.disk.refused();
                     self.wait_for_room(error)?;
                 }
-                outcome => return outcome,
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    (commit.then)();
+                    return Ok(());
+                }
             }
+            outcome = self.store.blocks().write(&commit.writes);
         }
     }
 
