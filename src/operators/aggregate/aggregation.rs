@@ -7,9 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{is_not_null, is_null};
-use arrow::datatypes::TimestampMicrosecondType;
 use headwater_state::{NewState, ResidentTable, Writes};
 use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Epoch, Error, Micros, Result, Watermarks};
 use rayon::prelude::*;
@@ -17,19 +14,19 @@ use rayon::prelude::*;
 use super::Aggregate;
 use super::call::Method;
 use super::groups::{GroupStates, Kept};
+use super::intake::Prepared;
 use super::layout::{GroupColumns, Layout, Part};
 use super::multiset::{Multiset, Settled};
 use super::partial::{Lane, has_many_groups};
 use super::routing::{Routed, Rows, Waiting, in_lots, shard_of, shard_parts};
 use super::worker::{Memo, Query, Worker};
-use crate::expressions::evaluate_rows;
 use crate::{Finished, Operator, Output, StatePlace, Step};
 
 /// Below, handing work to threads costs more than it saves. Tests are small and take both ways.
 const INLINE_ROWS_MAX: usize = if cfg!(test) { 8 } else { 4_096 };
 
 /// More rows than these do not wait: about an epoch. The longer they wait, the more of a shard's rows meet while its groups are in the cache.
-const WAITING_ROWS_MAX: usize = 1_048_576;
+const ARRIVED_ROWS_MAX: usize = 1_048_576;
 
 pub(crate) struct Aggregation {
     query: Query,
@@ -38,8 +35,8 @@ pub(crate) struct Aggregation {
     /// One a thread.
     lanes: Vec<Lane>,
     multisets: Vec<Multiset>,
-    waiting: Vec<Waiting>,
-    waiting_rows: usize,
+    arrived: Vec<ChangeBatch>,
+    arrived_rows: usize,
     epoch_rows: usize,
     /// Windows below are closed: the watermark at the start of the epoch.
     closed_below: Option<Micros>,
@@ -63,8 +60,18 @@ impl Aggregation {
         let has_global_row = spec.groups.is_empty() && table.groups() > 0;
         let memos = table.shards().iter().map(|_| Memo::default()).collect();
         let query = Query { spec: spec.clone(), calls, layout };
-        let waiting = Vec::new();
-        Ok(Self { query, table, memos, lanes, multisets, waiting, waiting_rows: 0, epoch_rows: 0, closed_below: None, has_global_row })
+        Ok(Self {
+            query,
+            table,
+            memos,
+            lanes,
+            multisets,
+            arrived: Vec::new(),
+            arrived_rows: 0,
+            epoch_rows: 0,
+            closed_below: None,
+            has_global_row,
+        })
     }
 
     /// The watermark of the window key.
@@ -73,39 +80,39 @@ impl Aggregation {
         step.watermarks.first()?.get(spec.groups[spec.window_key?])
     }
 
-    /// Hands rows of closed windows to `out.late`, rows without a window to `out.failed`; gives the rest.
-    fn refuse(&self, mut batch: ChangeBatch, out: &mut Output) -> Result<ChangeBatch> {
-        let Some(window) = self.query.spec.window_key else { return Ok(batch) };
-        let column = self.query.spec.groups[window];
-        if batch.rows().column(column).null_count() > 0 {
-            let times = batch.rows().column(column).clone();
-            out.failed.push((batch.filter(&is_null(&times)?)?, "the window is NULL".into()));
-            batch = batch.filter(&is_not_null(&times)?)?;
-        }
-        let Some(bound) = self.closed_below else { return Ok(batch) };
-        let moments = batch.rows().column(column).as_primitive::<TimestampMicrosecondType>().values();
-        if moments.iter().fold(true, |all, &at| all & (at >= bound)) {
-            return Ok(batch);
-        }
-        let is_late: BooleanArray = moments.iter().map(|&at| Some(at < bound)).collect();
-        out.late.push((batch.filter(&is_late)?, bound));
-        batch.filter(&arrow::compute::not(&is_late)?)
-    }
-
-    /// Takes the waiting rows into their groups.
-    fn work(&mut self) -> Result<()> {
-        let waiting = std::mem::take(&mut self.waiting);
-        let rows = std::mem::take(&mut self.waiting_rows);
+    /// Takes the rows that arrived into their groups.
+    fn work(&mut self, out: &mut Output) -> Result<()> {
+        let arrived = std::mem::take(&mut self.arrived);
+        let rows = std::mem::take(&mut self.arrived_rows);
+        let prepare = |batch| self.query.prepare(batch, self.closed_below);
         if rows < INLINE_ROWS_MAX {
+            let prepared = arrived.into_iter().map(prepare).collect::<Result<Vec<_>>>()?;
+            let waiting = self.accept(prepared, out)?;
             let is_split = |partition| self.table.is_split(partition);
             let routed = waiting.into_iter().map(|rows| rows.route(&is_split)).collect::<Result<Vec<_>>>()?;
             return self.take_in(&routed);
         }
+        let prepared = arrived.into_par_iter().map(prepare).collect::<Result<Vec<_>>>()?;
+        let waiting = self.accept(prepared, out)?;
         self.split_crowded(&waiting)?;
         let is_split = |partition| self.table.is_split(partition);
         let lots = in_lots(waiting, rows.div_ceil(self.lanes.len()));
         let routed = self.lanes.par_iter_mut().zip(lots).map(|(lane, lot)| lane.take(lot, &is_split)).collect::<Result<Vec<_>>>()?;
         self.take_in(&routed.into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    /// Hands on what was refused, and the values to keep; gives the rows that wait for their groups.
+    fn accept(&mut self, prepared: Vec<Prepared>, out: &mut Output) -> Result<Vec<Waiting>> {
+        let mut all = Vec::with_capacity(prepared.len());
+        for Prepared { waiting, refused } in prepared {
+            out.late.extend(refused.late);
+            out.failed.extend(refused.failed);
+            for multiset in &mut self.multisets {
+                waiting.iter().try_for_each(|waiting| multiset.push(&waiting.rows))?;
+            }
+            all.extend(waiting);
+        }
+        Ok(all)
     }
 
     /// Splits the windows that get many rows and have many groups.
@@ -144,6 +151,9 @@ impl Aggregation {
 
     /// Adds the groups that the threads have for themselves to those of all.
     fn merge_lanes(&mut self) -> Result<()> {
+        if self.lanes.iter().all(Lane::is_empty) {
+            return Ok(());
+        }
         let layout = &self.query.layout;
         let partials = self.lanes.par_iter_mut().map(|lane| lane.drain(layout)).collect::<Result<Vec<_>>>()?;
         self.each(false, |number, mut worker| match number {
@@ -241,25 +251,14 @@ impl Operator for Aggregation {
     }
 
     fn push(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
-        let batch = self.refuse(batch, out)?;
-        let calls = &self.query.calls;
-        let evaluate = |rows: &RecordBatch| calls.iter().map(|k| k.call.arguments(k.method, rows)).collect::<Result<Vec<_>, _>>();
-        for (batch, args) in evaluate_rows(&batch, evaluate, out)? {
-            let groups = self.query.layout.of_input(batch.rows());
-            for multiset in &mut self.multisets {
-                multiset.push(&groups, &args[multiset.call()], &batch)?;
-            }
-            self.waiting_rows += batch.len();
-            self.epoch_rows += batch.len();
-            let parts = groups.parts();
-            let weights = batch.weights().map(|weights| weights.to_vec().into());
-            self.waiting.push(Waiting { rows: Rows { groups, args, weights }, parts });
-        }
-        if self.waiting_rows >= WAITING_ROWS_MAX { self.work() } else { Ok(()) }
+        self.arrived_rows += batch.len();
+        self.epoch_rows += batch.len();
+        self.arrived.push(batch);
+        if self.arrived_rows >= ARRIVED_ROWS_MAX { self.work(out) } else { Ok(()) }
     }
 
     fn finish(&mut self, step: &Step, out: &mut Output) -> Result<Finished> {
-        self.work()?;
+        self.work(out)?;
         self.merge_lanes()?;
         if self.query.is_global() && !self.has_global_row {
             self.make_global_row()?;
@@ -281,7 +280,7 @@ impl Operator for Aggregation {
     }
 
     fn flush(&mut self, epoch: Epoch, writes: &mut Writes) -> Result<()> {
-        if self.waiting_rows > 0 {
+        if self.arrived_rows > 0 {
             return Err(Error::bug("rows wait for their groups at the end of the epoch"));
         }
         self.table.flush(writes)?;
@@ -289,9 +288,9 @@ impl Operator for Aggregation {
     }
 
     fn state_bytes(&self) -> usize {
-        let waiting: usize = self.waiting.iter().map(|waiting| waiting.rows.bytes()).sum();
+        let arrived: usize = self.arrived.iter().map(ChangeBatch::bytes).sum();
         let lanes: usize = self.lanes.iter().map(Lane::bytes).sum();
-        waiting + lanes + self.table.bytes() + self.multisets.iter().map(Multiset::bytes).sum::<usize>()
+        arrived + lanes + self.table.bytes() + self.multisets.iter().map(Multiset::bytes).sum::<usize>()
     }
 
     fn state_rows(&self) -> u64 {

@@ -6,6 +6,7 @@ mod batch_tests;
 mod call;
 mod difference;
 mod groups;
+mod intake;
 mod layout;
 mod multiset;
 mod partial;

@@ -8,8 +8,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_state::{End, Trace, Writes};
 use headwater_types::{ChangeBatch, Epoch, Micros, Result, RowOrder, consolidate};
 
-use super::call::{Arguments, Method};
-use super::layout::{GroupColumns, Layout};
+use super::call::Method;
+use super::layout::Layout;
+use super::routing::Rows;
 use crate::StatePlace;
 use crate::distinct::turned;
 use crate::kernels::Function;
@@ -45,17 +46,17 @@ impl Multiset {
         Ok(Self { schema, order, trace, pending: Vec::new(), uses })
     }
 
-    /// The call whose arguments are the values.
-    pub(crate) fn call(&self) -> usize {
-        self.uses[0].0
-    }
-
-    /// Adds the values of a batch.
-    pub(crate) fn push(&mut self, groups: &GroupColumns, args: &Arguments, batch: &ChangeBatch) -> Result<()> {
+    /// Adds the values of `rows`.
+    pub(crate) fn push(&mut self, rows: &Rows) -> Result<()> {
+        let args = &rows.args[self.uses[0].0];
         let value = &args.columns[0];
-        let mut columns = groups.to_value_columns();
+        let mut columns = rows.groups.to_value_columns();
         columns.push(value.clone());
-        let mut values = batch.with_rows(RecordBatch::try_new(self.schema.clone(), columns)?)?;
+        let values = RecordBatch::try_new(self.schema.clone(), columns)?;
+        let mut values = match &rows.weights {
+            None => ChangeBatch::insertions(values),
+            Some(weights) => ChangeBatch::new(values, weights.clone())?,
+        };
         let is_kept: Option<BooleanArray> = match (&args.keep, value.logical_null_count() > 0) {
             (None, false) => None,
             (Some(keep), false) => Some(keep.clone()),

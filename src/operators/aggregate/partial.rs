@@ -57,6 +57,10 @@ impl Lane {
         self.groups.state(partition).is_some()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.groups.partitions().next().is_none()
+    }
+
     /// Takes all groups out, window by window.
     pub(crate) fn drain(&mut self, layout: &Layout) -> Result<Vec<PartialGroups>> {
         let windows: Vec<i64> = self.groups.partitions().collect();

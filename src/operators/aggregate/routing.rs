@@ -43,12 +43,6 @@ pub(crate) struct Routed {
 }
 
 impl Rows {
-    /// Bytes in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        let columns = self.groups.keys.iter().chain(self.args.iter().flat_map(|args| &args.columns));
-        columns.map(|column| column.get_array_memory_size()).sum::<usize>() + self.weights.as_ref().map_or(0, |w| w.len() * 8)
-    }
-
     /// The rows at `order`.
     fn take(self, order: &UInt32Array) -> Result<Self> {
         let Self { mut groups, mut args, mut weights } = self;

@@ -86,3 +86,37 @@ impl Drop for Committer {
 fn ended() -> Error {
     Error::bug("the thread that writes epochs has panicked")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use headwater_state::{Family, MemoryStore, Writes};
+
+    use super::*;
+
+    fn commit(key: &[u8], followed: &Arc<AtomicUsize>) -> Commit {
+        let mut writes = Writes::new();
+        writes.put(Family::Meta, key.to_vec(), Vec::new());
+        let followed = followed.clone();
+        let then = move || followed.store(followed.load(Ordering::SeqCst) + 1, Ordering::SeqCst);
+        Commit { writes, then: Box::new(then) }
+    }
+
+    #[test]
+    fn what_follows_a_write_comes_after_it_and_only_if_it_went_well() {
+        let (blocks, followed) = (Arc::new(MemoryStore::new()), Arc::new(AtomicUsize::new(0)));
+        let mut committer = Committer::start(blocks.clone()).unwrap();
+        assert!(committer.settle().unwrap().is_ok(), "nothing was handed over");
+        committer.write(commit(b"a", &followed)).unwrap();
+        assert!(committer.settle().unwrap().is_ok());
+        assert_eq!(followed.load(Ordering::SeqCst), 1);
+        assert!(blocks.get(Family::Meta, b"a").unwrap().is_some());
+
+        blocks.set_full(true);
+        committer.write(commit(b"b", &followed)).unwrap();
+        let (_, failed) = committer.settle().unwrap().unwrap_err();
+        assert_eq!(followed.load(Ordering::SeqCst), 1);
+        assert_eq!(failed.writes.entries().len(), 1, "it can be tried again");
+    }
+}
