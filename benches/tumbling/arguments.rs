@@ -20,6 +20,9 @@ pub struct Arguments {
     /// Numbers of different keys.
     #[arg(long, value_name = "K,…", value_delimiter = ',', default_values_t = [1_000, 100_000], value_parser = positive)]
     pub keys: Vec<u64>,
+    /// Rows a second of event time: with the number of keys it says how many rows a group has.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = positive)]
+    pub rate: u64,
     /// Where the rows come from.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Input::Memory, Input::Ndjson])]
     pub input: Vec<Input>,

@@ -1,4 +1,4 @@
-//! Bids: a key, a price, a time that goes on by a millisecond every hundred rows.
+//! Bids: a key, a price, a time that goes on with every row.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -10,8 +10,6 @@ use headwater::Result;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-/// Rows of event time a second.
-const ROWS_PER_SECOND: i64 = 100_000;
 /// 2025-01-01, so that no bid is ahead of the clock.
 const START_US: i64 = 1_735_689_600_000_000;
 const HOUR_US: i64 = 3_600_000_000;
@@ -25,9 +23,10 @@ pub fn schema() -> SchemaRef {
     ]))
 }
 
-/// `rows` bids over `keys` keys, seeded.
-pub fn bids(rows: u64, keys: u64) -> Result<Vec<RecordBatch>> {
-    let (rows, keys) = (usize::try_from(rows).unwrap_or(usize::MAX), i64::try_from(keys).unwrap_or(i64::MAX));
+/// `rows` bids over `keys` keys, `rate` of them a second, seeded.
+pub fn bids(rows: u64, keys: u64, rate: u64) -> Result<Vec<RecordBatch>> {
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let (rows, keys, rate) = (usize::try_from(rows).unwrap_or(usize::MAX), number(keys), number(rate));
     let mut random = SmallRng::seed_from_u64(7);
     let mut batches = Vec::new();
     let mut at = 0;
@@ -35,7 +34,7 @@ pub fn bids(rows: u64, keys: u64) -> Result<Vec<RecordBatch>> {
         let count = 8_192.min(rows - at);
         let key = Int64Array::from_iter_values((0..count).map(|_| random.random_range(0..keys)));
         let price = Int64Array::from_iter_values((0..count).map(|_| random.random_range(1..10_000)));
-        let micros = |row: usize| START_US + i64::try_from(row).unwrap_or(i64::MAX) * 1_000_000 / ROWS_PER_SECOND;
+        let micros = |row: usize| START_US + i64::try_from(row).unwrap_or(i64::MAX) * 1_000_000 / rate;
         let time = TimestampMicrosecondArray::from_iter_values((at..at + count).map(micros));
         batches.push(RecordBatch::try_new(schema(), vec![Arc::new(key), Arc::new(price), Arc::new(time)])?);
         at += count;

@@ -30,7 +30,7 @@ async fn main() -> Result<()> {
         "input", "keys", "rows", "batch rows/s", "ours rows/s", "ratio", "core ratio"
     );
     for &keys in &arguments.keys {
-        let batches = input::bids(arguments.rows, keys)?;
+        let batches = input::bids(arguments.rows, keys, arguments.rate)?;
         for &input in &arguments.input {
             let name = format!("{input:?}").to_lowercase();
             let place = Place::fill(input, &batches).await?;

@@ -150,16 +150,22 @@ impl<const N: usize> WordIndex<N> {
         if keys.len() != N || keys.iter().zip(&self.types).any(|(key, t)| key.data_type() != t) {
             return Err(Error::bug("keys of other types than the table's"));
         }
-        self.load(keys);
+        found.reserve(keys[0].len());
+        let has_nulls = keys.iter().any(|key| key.null_count() > 0);
+        let is_as_stored = N == 1 && !has_nulls && keys[0].data_type().primitive_width() == Some(8);
+        if !is_as_stored {
+            self.load(keys);
+        }
         let words = std::mem::take(&mut self.words);
-        found.reserve(words.len());
         let Self { table, null_table, keys: by_slot, .. } = self;
         let add = |nulls: u8, key: [u64; N], slots: &mut Slots, by_slot: &mut KeysBySlot<N>| {
             let slot = slots.next();
             by_slot.store(slot, key, nulls);
             slot
         };
-        if keys.iter().all(|key| key.null_count() == 0) {
+        if is_as_stored {
+            table.intern(words_of(&keys[0]).as_chunks().0, |key| add(0, key, slots, by_slot), found);
+        } else if !has_nulls {
             table.intern(&words, |key| add(0, key, slots, by_slot), found);
         } else {
             for (row, &key) in words.iter().enumerate() {
@@ -230,6 +236,12 @@ impl<const N: usize> WordIndex<N> {
             + self.keys.nulls.capacity()
             + self.words.capacity() * size_of::<[u64; N]>()
     }
+}
+
+/// A column of eight bytes a value as it lies in memory.
+fn words_of(column: &ArrayRef) -> ScalarBuffer<u64> {
+    let data = column.to_data();
+    ScalarBuffer::new(data.buffers()[0].clone(), data.offset(), data.len())
 }
 
 /// The key of each slot, and which of its words are NULL.

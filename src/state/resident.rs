@@ -69,7 +69,7 @@ struct Piece {
 
 impl<S: StateColumns> ResidentTable<S> {
     /// Groups are split over so many shards at most.
-    pub const SHARDS: usize = 16;
+    pub const SHARDS: usize = 32;
 
     /// Restores what table `id` holds. `new` makes empty state columns of `state_schema`.
     ///

@@ -70,7 +70,7 @@ impl<S: StateColumns> Shard<S> {
         slots.clear();
         let entry = match self.partitions.entry(partition) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Partition::new(KeyIndex::new(&self.key_schema, self.groups_expected)?, (self.new)())),
+            Entry::Vacant(entry) => entry.insert(Partition::new(&self.key_schema, (self.new)(), self.groups_expected)?),
         };
         entry.index.intern(keys, &mut entry.slots, slots)?;
         entry.touch(slots);
@@ -203,9 +203,19 @@ impl<S: StateColumns> Shard<S> {
 }
 
 impl<S: StateColumns> Partition<S> {
-    fn new(index: KeyIndex, state: S) -> Self {
-        let (touched, removed, freed) = (Vec::new(), Vec::new(), Vec::new());
-        Self { index, slots: Slots::default(), state, marks: Vec::new(), live: 0, touched, removed, freed }
+    /// No groups, and room for `groups_expected`: what grows bit by bit is copied again and again.
+    fn new(keys: &SchemaRef, mut state: S, groups_expected: usize) -> Result<Self> {
+        state.resize(groups_expected);
+        Ok(Self {
+            index: KeyIndex::new(keys, groups_expected)?,
+            slots: Slots::default(),
+            state,
+            marks: vec![0; groups_expected],
+            live: 0,
+            touched: Vec::with_capacity(groups_expected),
+            removed: Vec::new(),
+            freed: Vec::new(),
+        })
     }
 
     fn is_dirty(&self) -> bool {
