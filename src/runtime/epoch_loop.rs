@@ -194,7 +194,7 @@ impl EpochLoop {
     }
 
     fn handle(&mut self, command: Command) -> Result<()> {
-        self.settle_commit()?;
+        let Some(command) = self.settle_before(command)? else { return Ok(()) };
         match command {
             Command::Create { object, catalog, reply } => self.create(object, catalog, reply),
             Command::Drop { objects, catalog, reply } => self.drop_objects(&objects, catalog, reply),

@@ -27,6 +27,8 @@ const INLINE_ROWS_MAX: usize = if cfg!(test) { 8 } else { 4_096 };
 
 /// More rows than these do not wait: about an epoch. The longer they wait, the more of a shard's rows meet while its groups are in the cache.
 const ARRIVED_ROWS_MAX: usize = 1_048_576;
+/// … nor more bytes: a join may give much more than an epoch brought.
+const ARRIVED_BYTES_MAX: usize = 64 << 20;
 
 pub(crate) struct Aggregation {
     query: Query,
@@ -37,6 +39,7 @@ pub(crate) struct Aggregation {
     multisets: Vec<Multiset>,
     arrived: Vec<ChangeBatch>,
     arrived_rows: usize,
+    arrived_bytes: usize,
     epoch_rows: usize,
     /// Windows below are closed: the watermark at the start of the epoch.
     closed_below: Option<Micros>,
@@ -68,6 +71,7 @@ impl Aggregation {
             multisets,
             arrived: Vec::new(),
             arrived_rows: 0,
+            arrived_bytes: 0,
             epoch_rows: 0,
             closed_below: None,
             has_global_row,
@@ -84,6 +88,7 @@ impl Aggregation {
     fn work(&mut self, out: &mut Output) -> Result<()> {
         let arrived = std::mem::take(&mut self.arrived);
         let rows = std::mem::take(&mut self.arrived_rows);
+        self.arrived_bytes = 0;
         let prepare = |batch| self.query.prepare(batch, self.closed_below);
         if rows < INLINE_ROWS_MAX {
             let prepared = arrived.into_iter().map(prepare).collect::<Result<Vec<_>>>()?;
@@ -252,9 +257,11 @@ impl Operator for Aggregation {
 
     fn push(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
         self.arrived_rows += batch.len();
+        self.arrived_bytes += batch.bytes();
         self.epoch_rows += batch.len();
         self.arrived.push(batch);
-        if self.arrived_rows >= ARRIVED_ROWS_MAX { self.work(out) } else { Ok(()) }
+        let is_much = self.arrived_rows >= ARRIVED_ROWS_MAX || self.arrived_bytes >= ARRIVED_BYTES_MAX;
+        if is_much { self.work(out) } else { Ok(()) }
     }
 
     fn finish(&mut self, step: &Step, out: &mut Output) -> Result<Finished> {
@@ -288,9 +295,8 @@ impl Operator for Aggregation {
     }
 
     fn state_bytes(&self) -> usize {
-        let arrived: usize = self.arrived.iter().map(ChangeBatch::bytes).sum();
         let lanes: usize = self.lanes.iter().map(Lane::bytes).sum();
-        arrived + lanes + self.table.bytes() + self.multisets.iter().map(Multiset::bytes).sum::<usize>()
+        self.arrived_bytes + lanes + self.table.bytes() + self.multisets.iter().map(Multiset::bytes).sum::<usize>()
     }
 
     fn state_rows(&self) -> u64 {

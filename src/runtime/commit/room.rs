@@ -27,6 +27,19 @@ impl EpochLoop {
         }
     }
 
+    /// As [`EpochLoop::settle_commit`], before `command` is handled; gives it back if it is still to be.
+    pub(crate) fn settle_before(&mut self, command: Command) -> Result<Option<Command>> {
+        match self.committer.settle()? {
+            Ok(()) => Ok(Some(command)),
+            Err((error, commit)) if error.is_disk_full() => {
+                self.disk.refused();
+                self.answer_without_room(command, &error)?;
+                self.settle(Err(error), commit).map(|()| None)
+            }
+            Err((error, _)) => Err(error),
+        }
+    }
+
     fn settle(&mut self, mut outcome: Result<()>, commit: Commit) -> Result<()> {
         loop {
             match outcome {
@@ -57,20 +70,31 @@ impl EpochLoop {
                 return Ok(());
             }
             match self.inbox.recv_timeout(left) {
-                Ok(Command::Status { reply }) => answer(reply, Ok(self.status())),
-                Ok(Command::Write { reply, .. }) => answer(reply, Err(no_room(self.disk.full().unwrap_or_default()))),
-                Ok(Command::Abandon) => {
-                    self.abandoned = true;
-                    return Err(full);
-                }
-                Ok(Command::Stop { reply }) => {
-                    answer(reply, Err(full.clone()));
-                    return Err(full);
-                }
-                Ok(other) => self.deferred.push_back(other),
+                Ok(command) => self.answer_without_room(command, &full)?,
                 Err(RecvTimeoutError::Timeout) => return Ok(()),
                 Err(RecvTimeoutError::Disconnected) => return Err(full),
             }
         }
+    }
+
+    /// Answers a command that needs no epoch; keeps any other.
+    ///
+    /// # Errors
+    /// `full`, if the database is to end.
+    fn answer_without_room(&mut self, command: Command, full: &Error) -> Result<()> {
+        match command {
+            Command::Status { reply } => answer(reply, Ok(self.status())),
+            Command::Write { reply, .. } => answer(reply, Err(no_room(self.disk.full().unwrap_or_default()))),
+            Command::Abandon => {
+                self.abandoned = true;
+                return Err(full.clone());
+            }
+            Command::Stop { reply } => {
+                answer(reply, Err(full.clone()));
+                return Err(full.clone());
+            }
+            other => self.deferred.push_back(other),
+        }
+        Ok(())
     }
 }
