@@ -10,6 +10,8 @@ use datafusion::functions::unicode::planner::UnicodeFunctionPlanner;
 use datafusion::logical_expr::planner::{ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions};
 use datafusion::sql::sqlparser::ast;
@@ -62,7 +64,7 @@ impl Planner {
     pub fn new(extensions: Extensions) -> Result<Planner> {
         let state = SessionStateBuilder::new().with_config(settings()).with_default_features();
         let state = state.with_optimizer_rules(batch_rules()).with_analyzer_rule(Arc::new(EqualFloats::new()));
-        let mut state = state.build();
+        let mut state = state.with_physical_optimizer_rules(physical_rules()).build();
         headwater_operators::register(&mut state)?;
         for function in crate::functions::library().into_iter().chain(extensions.scalar) {
             state.register_udf(function).map_err(from_datafusion)?;
@@ -164,6 +166,11 @@ impl Planner {
 /// DataFusion's rules without one that sums sums: the type of our `sum` is wider than that of what it adds up.
 fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     Optimizer::new().rules.into_iter().filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by").collect()
+}
+
+/// DataFusion's rules without one that answers from statistics: it takes a constant to have one distinct value where there are no rows at all.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    PhysicalOptimizer::new().rules.into_iter().filter(|rule| rule.name() != "aggregate_statistics").collect()
 }
 
 /// DataFusion's settings, pinned: results must not depend on the machine or on a default that moves.
