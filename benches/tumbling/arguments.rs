@@ -15,7 +15,7 @@ Every run measures both engines one after the other on the same input and compar
 #[command(name = "tumbling", after_help = KAFKA_HELP)]
 pub struct Arguments {
     /// Rows of each input.
-    #[arg(long, value_name = "N", default_value_t = 10_000_000, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 40_000_000, value_parser = positive)]
     pub rows: u64,
     /// Numbers of different keys.
     #[arg(long, value_name = "K,…", value_delimiter = ',', default_values_t = [1_000, 100_000], value_parser = positive)]
