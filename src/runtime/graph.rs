@@ -165,29 +165,33 @@ impl RunningView {
         self.carry(arrivals, now)
     }
 
-    /// Takes batches through operators without state, side by side if they are many, and then pushes them one after the other.
+    /// Takes batches through operators without state, a portion side by side, and then pushes what came out, one after the other: so no more than a
+    /// portion waits in between, however much a window or a join made of it.
     fn carry(&mut self, arrivals: Vec<Arrival>, now: Micros) -> Result<()> {
+        let mut arrivals = arrivals.into_iter();
+        while !arrivals.as_slice().is_empty() {
+            let portion: Vec<Arrival> = arrivals.by_ref().take(2 * rayon::current_num_threads()).collect();
+            for Passed { arrivals, changes, refused } in self.pass(portion)? {
+                refused.into_iter().try_for_each(|(node, out)| self.diverted.take(node, out.late, out.failed, now))?;
+                self.changes.extend(changes);
+                for Arrival { node, input, batch } in arrivals {
+                    let mut out = Output::default();
+                    self.nodes[node].operator.push(input, batch, &mut out)?;
+                    self.route(node, out, now)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pass(&self, arrivals: Vec<Arrival>) -> Result<Vec<Passed>> {
         let rows: usize = arrivals.iter().map(|arrival| arrival.batch.len()).sum();
         let (plan, readers) = (&self.def.plan, &self.readers);
         let pass = |arrival| {
             let mut passed = Passed::default();
             pass(plan, readers, arrival, &mut passed).map(|()| passed)
         };
-        let passed: Vec<Passed> = if rows < INLINE_ROWS_MAX {
-            arrivals.into_iter().map(pass).collect::<Result<_>>()?
-        } else {
-            arrivals.into_par_iter().map(pass).collect::<Result<_>>()?
-        };
-        for Passed { arrivals, changes, refused } in passed {
-            refused.into_iter().try_for_each(|(node, out)| self.diverted.take(node, out.late, out.failed, now))?;
-            self.changes.extend(changes);
-            for Arrival { node, input, batch } in arrivals {
-                let mut out = Output::default();
-                self.nodes[node].operator.push(input, batch, &mut out)?;
-                self.route(node, out, now)?;
-            }
-        }
-        Ok(())
+        if rows < INLINE_ROWS_MAX { arrivals.into_iter().map(pass).collect() } else { arrivals.into_par_iter().map(pass).collect() }
     }
 
     /// What a node gave goes on to its readers at once; what the last one gave is the view's change.
