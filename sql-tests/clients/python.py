@@ -40,6 +40,8 @@ def psycopg_session():
 async def asyncpg_session():
     session = await asyncpg.connect(host="127.0.0.1", port=PORT, user="root", database="dev", timeout=10)
     assert [tuple(row) for row in await session.fetch("SELECT id FROM t WHERE id > $1 ORDER BY id", 97)] == [(98,), (99,)]
+    # It looks the type of the array up, with an array of OIDs.
+    assert await session.fetchval("SELECT numbers FROM t WHERE id = $1", 7) == [7, None]
     for statement in ("SELECT nosuch", "SELECT 1 / (id - id) FROM t"):
         try:
             await asyncio.wait_for(session.fetch(statement), 10)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headwater_operators::{Input, Operator, Output, Plan, StatePlace, Step};
 use headwater_state::{Relation, Shape, Store, TableId, Writes};
-use headwater_types::{ChangeBatch, Epoch, Error, Micros, ObjectId, Result, Watermarks};
+use headwater_types::{ChangeBatch, Epoch, Error, INLINE_ROWS_MAX, Micros, ObjectId, Result, Watermarks};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +14,6 @@ use crate::{ViewDef, persisted};
 
 /// So many rows gather before the view works on them, so that all threads have something to do.
 const ARRIVED_ROWS_MAX: usize = 65_536;
-
-/// Below, handing batches to threads costs more than it saves.
-const INLINE_ROWS_MAX: usize = 4_096;
 
 /// The stored form of a view's progress.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -66,6 +66,8 @@ impl EpochLoop {
 
     /// A view has failed: its feeds wait for it, apart from the others, where its stored state stands; for one that will begin anew, at the start.
     pub(crate) fn park_view(&mut self, view: &RunningView, writes: &mut Writes) -> Result<()> {
+        // The epoch before may still be on its way to the store: its state and its positions are both needed.
+        self.settle_commit()?;
         let is_over_kept = view.reads().into_iter().any(|table| !self.is_stream(table));
         let feeds = self.feeds.values().filter(|f| f.record.subscribers.contains(&view.id));
         for (id, source) in feeds.map(|f| (f.id, f.record.source)).collect::<Vec<_>>() {

@@ -139,17 +139,24 @@ impl EpochLoop {
     /// What this epoch changed for each subscription, to be told once it is durable. A subscription that does not keep up ends.
     pub(crate) fn changes_for_subscriptions(&mut self, epoch: Epoch) -> Result<Vec<Waiter>> {
         let mut told: Vec<Waiter> = Vec::new();
-        self.subscriptions.retain(|(_, sender)| !sender.is_closed() && sender.capacity() > 1);
-        for (id, sender) in &self.subscriptions {
-            let changes = self.changes_of(*id);
-            let Some(schema) = changes.first().map(ChangeBatch::schema) else { continue };
-            let all: Vec<usize> = (0..schema.fields().len()).collect();
-            let net = consolidate(&schema, &RowOrder::new(&schema, &all)?, changes)?;
-            if !net.is_empty() {
-                let (sender, change) = (sender.clone(), EpochChanges { epoch, changes: vec![net] });
-                told.push(Box::new(move |synced| drop(synced.map(|()| sender.try_send(change)))));
+        for (id, sender) in std::mem::take(&mut self.subscriptions) {
+            // The place is taken now: between now and then other epochs come to be told.
+            let Ok(place) = sender.clone().try_reserve_owned() else { continue };
+            if let Some(net) = self.net_changes(id)? {
+                let change = EpochChanges { epoch, changes: vec![net] };
+                told.push(Box::new(move |synced| drop(synced.map(|()| place.send(change)))));
             }
+            self.subscriptions.push((id, sender));
         }
         Ok(told)
+    }
+
+    /// What this epoch changed in a relation all in all, if anything.
+    fn net_changes(&self, id: TableId) -> Result<Option<ChangeBatch>> {
+        let changes = self.changes_of(id);
+        let Some(schema) = changes.first().map(ChangeBatch::schema) else { return Ok(None) };
+        let all: Vec<usize> = (0..schema.fields().len()).collect();
+        let net = consolidate(&schema, &RowOrder::new(&schema, &all)?, changes)?;
+        Ok((!net.is_empty()).then_some(net))
     }
 }

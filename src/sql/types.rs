@@ -137,7 +137,7 @@ fn data_type(sql_type: &ast::DataType) -> headwater_types::Result<DataType> {
 fn custom(name: &str) -> headwater_types::Result<DataType> {
     match name.to_lowercase().as_str() {
         "name" | "regproc" | "regtype" | "regnamespace" => Ok(DataType::Utf8),
-        "oid" => Ok(DataType::Int64),
+        "oid" => Ok(DataType::UInt32),
         _ => Err(Error::not_found(format!("type \"{name}\" does not exist")).with_sqlstate("42704")),
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat, take};
 use arrow::datatypes::{Schema, SchemaRef};
-use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Error, Result};
+use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Error, INLINE_ROWS_MAX, Result};
 use rayon::prelude::*;
 
 use crate::block::{BlockEncoder, decode};
@@ -31,9 +31,6 @@ const LOG_ROWS_SPARE: u64 = 256;
 
 /// A log with so many blocks is written anew before their numbers run out.
 const LOG_BLOCKS_MAX: u32 = u32::MAX / 2;
-
-/// Below, handing blocks to threads costs more than it saves.
-const INLINE_ROWS_MAX: usize = 4_096;
 
 /// Groups by partition, each partition a hash index over typed key columns and the owner's state columns.
 ///

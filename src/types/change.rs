@@ -10,6 +10,9 @@ use crate::{Error, Result};
 /// Operators hand on batches of at most this many rows: large enough to spread the cost of a call, small enough to stay in the cache.
 pub const BATCH_ROWS_MAX: usize = 8_192;
 
+/// Work on fewer rows stays on one thread: handing it to others costs more than it saves.
+pub const INLINE_ROWS_MAX: usize = BATCH_ROWS_MAX / 2;
+
 /// Bytes that the values of `rows` take, not counting what their buffers hold beyond them: pieces of one large batch add up to that batch.
 #[must_use]
 pub fn data_bytes(rows: &RecordBatch) -> usize {

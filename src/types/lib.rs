@@ -9,7 +9,7 @@ mod error;
 mod floats;
 mod rows;
 
-pub use change::{BATCH_ROWS_MAX, ChangeBatch, data_bytes};
+pub use change::{BATCH_ROWS_MAX, ChangeBatch, INLINE_ROWS_MAX, data_bytes};
 pub use clock::{Clock, HeldClock, SystemClock};
 pub use consolidate::{consolidate, multiplicities_negative};
 pub use epoch::{END_OF_TIME, Epoch, Micros, ObjectId, Watermarks};

@@ -22,8 +22,8 @@ use super::routing::{Routed, Rows, Waiting, in_lots, shard_of, shard_parts};
 use super::worker::{Memo, Query, Worker};
 use crate::{Finished, Operator, Output, StatePlace, Step};
 
-/// Below, handing work to threads costs more than it saves. Tests are small and take both ways.
-const INLINE_ROWS_MAX: usize = if cfg!(test) { 8 } else { 4_096 };
+/// Tests are small and take both ways.
+const INLINE_ROWS_MAX: usize = if cfg!(test) { 8 } else { headwater_types::INLINE_ROWS_MAX };
 
 /// More rows than these do not wait: about an epoch. The longer they wait, the more of a shard's rows meet while its groups are in the cache.
 const ARRIVED_ROWS_MAX: usize = 1_048_576;

@@ -163,39 +163,40 @@ fn sort_by_shard(rows: &[u32], shards: &[u8], order: &mut Vec<u32>) -> Vec<usize
 /// The shard of each key.
 pub(crate) fn shard_of(keys: &[ArrayRef]) -> Result<Vec<u8>> {
     // The index within a shard goes by the lower bits.
-    Ok(hashes(keys)?.into_iter().map(|hash| (hash >> (u64::BITS - SHARD_BITS)) as u8).collect())
+    by_hash(keys, |hash| (hash >> (u64::BITS - SHARD_BITS)) as u8)
 }
 
 /// How many different keys there are.
 pub(crate) fn distinct(keys: &[ArrayRef]) -> Result<usize> {
-    let mut hashes = hashes(keys)?;
+    let mut hashes = by_hash(keys, |hash| hash)?;
     hashes.sort_unstable();
     hashes.dedup();
     Ok(hashes.len())
 }
 
-/// Equal keys have equal bytes, so equal hashes.
-fn hashes(keys: &[ArrayRef]) -> Result<Vec<u64>> {
+/// `pick` of the hash of each key. Equal keys have equal bytes, so equal hashes.
+fn by_hash<P>(keys: &[ArrayRef], pick: impl Fn(u64) -> P) -> Result<Vec<P>> {
     // The same way for all batches of a type: where one batch has a NULL, its other keys must fall to the same shards as before.
     if let [key] = keys
         && let Some(numbers) = key.as_primitive_opt::<Int64Type>()
     {
+        let of = |number: i64| pick(mix(number.cast_unsigned()));
         return Ok(match numbers.null_count() {
-            0 => numbers.values().iter().map(|number| mix(number.cast_unsigned())).collect(),
-            _ => numbers.iter().map(|number| number.map_or(0, |number| mix(number.cast_unsigned()))).collect(),
+            0 => numbers.values().iter().map(|&number| of(number)).collect(),
+            _ => numbers.iter().map(|number| number.map_or_else(|| pick(0), of)).collect(),
         });
     }
     let mut hashes = vec![0; keys.first().map_or(0, |key| key.len())];
     create_hashes(keys, &RandomState::default(), &mut hashes).map_err(|e| Error::bug(e.strip_backtrace()))?;
-    Ok(hashes)
+    Ok(hashes.into_iter().map(pick).collect())
 }
 
-/// The finish of SplitMix64 (Steele, Lea, Flood 2014): every bit of the number changes half of the bits.
+/// Folded multiplication, as in wyhash and foldhash: both halves of the product depend on every bit of the number.
 #[inline(always)]
 fn mix(number: u64) -> u64 {
-    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ number >> 31
+    // Digits of e, and of the square root of 2.
+    let product = u128::from(number ^ 0xb7e1_5162_8aed_2a6b) * 0x6a09_e667_f3bc_c909;
+    product as u64 ^ (product >> 64) as u64
 }
 
 #[cfg(test)]

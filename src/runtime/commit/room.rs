@@ -33,7 +33,10 @@ impl EpochLoop {
             Ok(()) => Ok(Some(command)),
             Err((error, commit)) if error.is_disk_full() => {
                 self.disk.refused();
-                self.answer_without_room(command, &error)?;
+                if let Some(command) = self.answer_without_room(command, &error)? {
+                    // It was before all that are kept.
+                    self.deferred.push_front(command);
+                }
                 self.settle(Err(error), commit).map(|()| None)
             }
             Err((error, _)) => Err(error),
@@ -70,18 +73,21 @@ impl EpochLoop {
                 return Ok(());
             }
             match self.inbox.recv_timeout(left) {
-                Ok(command) => self.answer_without_room(command, &full)?,
+                Ok(command) => {
+                    let kept = self.answer_without_room(command, &full)?;
+                    self.deferred.extend(kept);
+                }
                 Err(RecvTimeoutError::Timeout) => return Ok(()),
                 Err(RecvTimeoutError::Disconnected) => return Err(full),
             }
         }
     }
 
-    /// Answers a command that needs no epoch; keeps any other.
+    /// Answers a command that needs no epoch; gives back any other, which is to be kept.
     ///
     /// # Errors
     /// `full`, if the database is to end.
-    fn answer_without_room(&mut self, command: Command, full: &Error) -> Result<()> {
+    fn answer_without_room(&mut self, command: Command, full: &Error) -> Result<Option<Command>> {
         match command {
             Command::Status { reply } => answer(reply, Ok(self.status())),
             Command::Write { reply, .. } => answer(reply, Err(no_room(self.disk.full().unwrap_or_default()))),
@@ -93,8 +99,8 @@ impl EpochLoop {
                 answer(reply, Err(full.clone()));
                 return Err(full.clone());
             }
-            other => self.deferred.push_back(other),
+            other => return Ok(Some(other)),
         }
-        Ok(())
+        Ok(None)
     }
 }
