@@ -23,6 +23,12 @@ pub fn trials() -> Vec<Trial> {
         trial("a_kill_in_the_middle_begins_anew", || async { a_kill_in_the_middle_begins_anew().await }),
         trial("a_failed_view_over_a_table_is_built_anew", || async { a_failed_view_over_a_table_is_built_anew().await }),
         trial("a_failed_view_over_a_source_goes_on", || async { a_failed_view_over_a_source_goes_on().await }),
+        trial("a_view_that_fails_before_the_epoch_before_is_written", || async {
+            for _ in 0..20 {
+                a_view_that_fails_before_the_epoch_before_is_written().await?;
+            }
+            Ok(())
+        }),
     ]
 }
 
@@ -233,6 +239,33 @@ async fn a_failed_view_over_a_source_goes_on() -> Result<(), String> {
     same(&mut session, "SELECT count(*), sum(c)::bigint, max(c) FROM v", "SELECT 200000::bigint, 200000::bigint, 1::bigint").await?;
     same(&mut session, "SELECT count(*) FROM events$errors", "SELECT 1::bigint").await?;
     same(&mut session, "SELECT count(*) FROM headwater.sources", "SELECT 2::bigint").await?;
+    database.close().await.map_err(|e| e.to_string())
+}
+
+/// A view fails while the disk has no room for the epoch before, which has its state and its positions: both are written, so it counts nothing twice.
+async fn a_view_that_fails_before_the_epoch_before_is_written() -> Result<(), String> {
+    const ROWS: i64 = 60_000;
+    let (world, mut options) = world_and_options(2);
+    let disk = Arc::new(MemoryStore::new());
+    options.blocks = Some(disk.clone());
+    options.memory_limit_bytes = 2 << 20;
+    let database = Database::open(options.clone()).await.map_err(|e| e.to_string())?;
+    let mut session = database.session();
+    run(&mut session, SOURCE).await?;
+    run(&mut session, "CREATE MATERIALIZED VIEW v AS SELECT id, count(*) AS c FROM events GROUP BY id").await?;
+    disk.set_full(true);
+    (0..ROWS).for_each(|id| send(&world, (id % 2) as usize, id));
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    disk.set_full(false);
+    run(&mut session, "FLUSH").await?;
+    same(&mut session, "SELECT state FROM headwater.views WHERE name = 'v'", "SELECT 'failed'").await?;
+    database.close().await.map_err(|e| e.to_string())?;
+    drop(session);
+    let database = Database::open(Options { memory_limit_bytes: 1 << 30, ..options }).await.map_err(|e| e.to_string())?;
+    let mut session = database.session();
+    run(&mut session, "FLUSH").await?;
+    let all = format!("SELECT {ROWS}::bigint, {ROWS}::bigint, 1::bigint");
+    same(&mut session, "SELECT count(*), sum(c)::bigint, max(c) FROM v", &all).await?;
     database.close().await.map_err(|e| e.to_string())
 }
 

@@ -70,7 +70,7 @@ impl Hop {
     /// Per window of each row: the row, the window's start, its end, which mean nothing where there is no time. Rows whose windows are out of range
     /// are named in `lost`.
     fn assign(&self, times: &Times, lost: &mut Vec<u32>) -> (Vec<u32>, Vec<Micros>, Vec<Micros>) {
-        let most = times.len() * usize::try_from(self.windows.windows_per_row_max()).unwrap_or(1).min(64);
+        let most = times.len() * self.rows_per_row_max().min(64);
         let (mut rows, mut starts, mut ends) = (Vec::with_capacity(most), Vec::with_capacity(most), Vec::with_capacity(most));
         for (row, at) in (0u32..).zip(times) {
             let Some(at) = at else {
@@ -131,6 +131,10 @@ impl Stateless for Hop {
         let assigned = taken.with_rows(RecordBatch::try_new(self.schema.clone(), columns)?)?;
         out.push(assigned);
         Ok(())
+    }
+
+    fn rows_per_row_max(&self) -> usize {
+        usize::try_from(self.windows.windows_per_row_max()).unwrap_or(1)
     }
 }
 

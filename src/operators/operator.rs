@@ -100,6 +100,11 @@ pub trait Stateless: Sync {
     /// # Errors
     /// As [`Operator::push`].
     fn apply(&self, input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()>;
+
+    /// How many rows it may make of one.
+    fn rows_per_row_max(&self) -> usize {
+        1
+    }
 }
 
 /// The plan-time form of an operator: says what it is and opens it. Plain data; two equal specs over equal inputs do the same.

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::delivery::{OutboxAnswer, OutboxAsk};
 use crate::epoch_loop::EpochLoop;
+use crate::tasks::thread_pool;
 use crate::{Definition, PublishedCell, Refused, Status, spawn_thread};
 
 /// Commands that may wait for the loop.
@@ -135,10 +136,13 @@ impl Runtime {
         let (synced_sender, synced) = watch::channel(Epoch::default());
         let died = Arc::new(Mutex::new(None));
         let store = setup.store.clone();
-        let mut epoch_loop = EpochLoop::open(setup, objects, (inbox, commands.clone()), published.clone(), synced_sender)?;
+        // The loop is one of the pool's threads: what it shares out it takes part in.
+        let pool = thread_pool()?;
+        let ends = (inbox, commands.clone());
+        let mut epoch_loop = pool.install(|| EpochLoop::open(setup, objects, ends, published.clone(), synced_sender))?;
         let (on_error, on_panic) = (died.clone(), died.clone());
         let run = move || {
-            if let Err(error) = epoch_loop.run() {
+            if let Err(error) = pool.install(|| epoch_loop.run()) {
                 *on_error.lock() = Some(error);
             }
         };

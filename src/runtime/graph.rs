@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headwater_operators::{Input, Operator, Output, Plan, StatePlace, Step};
 use headwater_state::{Relation, Shape, Store, TableId, Writes};
-use headwater_types::{ChangeBatch, Epoch, Error, INLINE_ROWS_MAX, Micros, ObjectId, Result, Watermarks};
+use headwater_types::{BATCH_ROWS_MAX, ChangeBatch, Epoch, Error, INLINE_ROWS_MAX, Micros, ObjectId, Result, Watermarks};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,17 @@ struct Arrival {
     batch: ChangeBatch,
 }
 
+impl Arrival {
+    /// The same in batches of at most so many rows.
+    fn cut(self, rows_max: usize) -> Vec<Arrival> {
+        if self.batch.len() <= rows_max {
+            return vec![self];
+        }
+        let Self { node, input, batch } = self;
+        batch.pieces(rows_max).map(|batch| Self { node, input, batch }).collect()
+    }
+}
+
 /// What became of a batch in operators without state.
 #[derive(Default)]
 struct Passed {
@@ -64,6 +75,8 @@ pub(crate) struct RunningView {
     nodes: Vec<Node>,
     /// By node.
     readers: Vec<Readers>,
+    /// By node: how many rows a batch before it may have, so that no more than a batch comes out of the operators without state from there on.
+    rows_max: Vec<usize>,
     arrivals: Vec<Arrival>,
     pub relation: Relation,
     pub diverted: Diverted,
@@ -103,9 +116,11 @@ impl RunningView {
         let shape =
             if root.properties.append_only { Shape::AppendOnly } else { Shape::Keyed(root.properties.key.clone().unwrap_or_default()) };
         let relation = Relation::open(store, TableId::new(def.id, TableId::ROWS), root.schema.clone(), shape)?;
+        let readers: Vec<Readers> = (0..nodes.len()).map(|number| readers_of(&def.plan, number)).collect();
         Ok(Self {
             id: def.id,
-            readers: (0..nodes.len()).map(|number| readers_of(&def.plan, number)).collect(),
+            rows_max: rows_max(&def.plan, &readers),
+            readers,
             diverted: Diverted::open(store, &def)?,
             def,
             nodes,
@@ -165,7 +180,11 @@ impl RunningView {
     /// Takes batches through operators without state, a portion side by side, and then pushes what came out, one after the other: so no more than a
     /// portion waits in between, however much a window or a join made of it.
     fn carry(&mut self, arrivals: Vec<Arrival>, now: Micros) -> Result<()> {
-        let mut arrivals = arrivals.into_iter();
+        let cut = |arrival: Arrival| {
+            let rows_max = self.rows_max[arrival.node];
+            arrival.cut(rows_max)
+        };
+        let mut arrivals = arrivals.into_iter().flat_map(cut).collect::<Vec<_>>().into_iter();
         while !arrivals.as_slice().is_empty() {
             let portion: Vec<Arrival> = arrivals.by_ref().take(2 * rayon::current_num_threads()).collect();
             for Passed { arrivals, changes, refused } in self.pass(portion)? {
@@ -273,6 +292,19 @@ fn readers_of(plan: &Plan, number: usize) -> Readers {
     plan.nodes.iter().enumerate().flat_map(reads).collect()
 }
 
+/// How many rows a batch before each node may have, so that no more than [`BATCH_ROWS_MAX`] come out of the operators without state from there on.
+fn rows_max(plan: &Plan, readers: &[Readers]) -> Vec<usize> {
+    // Nodes come after what they read.
+    let mut rows_per_row = vec![1_usize; readers.len()];
+    for node in (0..readers.len()).rev() {
+        if let Some(operator) = plan.nodes[node].spec.stateless() {
+            let beyond = readers[node].iter().map(|&(reader, _)| rows_per_row[reader]).fold(0, usize::saturating_add);
+            rows_per_row[node] = operator.rows_per_row_max().saturating_mul(beyond.max(1));
+        }
+    }
+    rows_per_row.into_iter().map(|rows| (BATCH_ROWS_MAX / rows).max(1)).collect()
+}
+
 /// Each batch before each reader.
 fn before_readers(readers: &Readers, batches: Vec<ChangeBatch>) -> impl Iterator<Item = Arrival> {
     batches.into_iter().flat_map(|batch| readers.iter().map(move |&(node, input)| Arrival { node, input, batch: batch.clone() }))
@@ -317,5 +349,29 @@ impl FailureRecord {
         error.with_hint(format!(
             "it is tried again when the database is opened; or drop it and create it again: DROP MATERIALIZED VIEW {view}"
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, Schema, TimeUnit};
+    use headwater_operators::{Hop, OperatorSpec, PlanNode, Properties, Union, Windows};
+
+    use super::*;
+
+    /// Sixty windows a row, and all of it twice: neither on its own tells how much comes out.
+    #[test]
+    fn batches_are_cut_by_what_windows_make_of_them() {
+        let time = Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true);
+        let span = |seconds: i64| IntervalMonthDayNano::new(0, 0, seconds * 1_000_000_000);
+        let hop = Hop::new(&Arc::new(Schema::new(vec![time])), 0, Windows::hop(span(60), span(3_600), None).unwrap()).unwrap();
+        let schema = hop.schema().clone();
+        let union: Arc<dyn OperatorSpec> = Arc::new(Union::new(2));
+        let node = |spec: Arc<dyn OperatorSpec>, inputs: Vec<Input>| PlanNode { spec, inputs, schema: schema.clone(), properties: Properties::default() };
+        let source = Input::Relation(TableId::new(ObjectId(1), TableId::ROWS));
+        let nodes = vec![node(Arc::new(hop), vec![source]), node(union, vec![Input::Node(0), Input::Node(0)])];
+        let plan = Plan { nodes, refusing: None };
+        let readers: Vec<Readers> = (0..2).map(|number| readers_of(&plan, number)).collect();
+        assert_eq!(rows_max(&plan, &readers), vec![BATCH_ROWS_MAX / 120, BATCH_ROWS_MAX]);
     }
 }

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 
 use headwater_types::{Error, Result};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Room on the stack for expressions of the greatest depth that a statement may have. Only what is used of it takes memory.
 const STACK_BYTES: usize = 256 << 20;
@@ -25,6 +26,15 @@ pub fn spawn_thread(
     };
     let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
     thread.spawn(body).map_err(|e| Error::limit(format!("cannot start thread {name}: {e}")))
+}
+
+/// Threads for work that is shared out, one a core.
+///
+/// # Errors
+/// The machine has no threads to give.
+pub(crate) fn thread_pool() -> Result<ThreadPool> {
+    let pool = ThreadPoolBuilder::new().thread_name(|number| format!("epoch loop {number}")).stack_size(STACK_BYTES);
+    pool.build().map_err(|e| Error::limit(format!("cannot start threads: {e}")))
 }
 
 /// What a panic said.

@@ -43,15 +43,25 @@ pub(crate) enum KeyIndex {
 }
 
 impl KeyIndex {
-    /// An index with room for `keys_expected` keys.
-    pub(crate) fn new(schema: &SchemaRef, keys_expected: usize) -> Result<KeyIndex> {
+    /// No keys.
+    pub(crate) fn new(schema: &SchemaRef) -> Result<KeyIndex> {
         let types: Vec<DataType> = schema.fields().iter().map(|f| f.data_type().clone()).collect();
         Ok(match &types[..] {
             [] => KeyIndex::Single(false),
-            [a] if is_word(a) => KeyIndex::Word(WordIndex::new([a.clone()], keys_expected)),
-            [a, b] if is_word(a) && is_word(b) => KeyIndex::TwoWords(WordIndex::new([a.clone(), b.clone()], keys_expected)),
-            _ => KeyIndex::Bytes(Box::new(ByteIndex::new(types, keys_expected)?)),
+            [a] if is_word(a) => KeyIndex::Word(WordIndex::new([a.clone()])),
+            [a, b] if is_word(a) && is_word(b) => KeyIndex::TwoWords(WordIndex::new([a.clone(), b.clone()])),
+            _ => KeyIndex::Bytes(Box::new(ByteIndex::new(types)?)),
         })
+    }
+
+    /// Makes room for `more` keys.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        match self {
+            KeyIndex::Single(_) => {}
+            KeyIndex::Word(index) => index.reserve(more),
+            KeyIndex::TwoWords(index) => index.reserve(more),
+            KeyIndex::Bytes(index) => index.reserve(more),
+        }
     }
 
     /// The slot of each row's key into `found`, adding keys that are not there.
@@ -136,14 +146,15 @@ pub(crate) struct WordIndex<const N: usize> {
 }
 
 impl<const N: usize> WordIndex<N> {
-    fn new(types: [DataType; N], keys_expected: usize) -> Self {
-        Self {
-            types,
-            table: WordTable::new(keys_expected),
-            null_table: HashMap::default(),
-            keys: KeysBySlot { words: Vec::with_capacity(keys_expected), nulls: Vec::with_capacity(keys_expected) },
-            words: Vec::new(),
-        }
+    fn new(types: [DataType; N]) -> Self {
+        let keys = KeysBySlot { words: Vec::new(), nulls: Vec::new() };
+        Self { types, table: WordTable::new(), null_table: HashMap::default(), keys, words: Vec::new() }
+    }
+
+    fn reserve(&mut self, more: usize) {
+        self.table.reserve(more);
+        self.keys.words.reserve(more);
+        self.keys.nulls.reserve(more);
     }
 
     fn intern(&mut self, keys: &[ArrayRef], slots: &mut Slots, found: &mut Vec<u32>) -> Result<()> {
@@ -289,18 +300,24 @@ struct Span {
 const DEAD_BYTES_MIN: usize = 1 << 20;
 
 impl ByteIndex {
-    fn new(types: Vec<DataType>, keys_expected: usize) -> Result<Self> {
+    fn new(types: Vec<DataType>) -> Result<Self> {
         let converter = RowConverter::new(types.into_iter().map(SortField::new).collect())?;
         let rows = converter.empty_rows(0, 0);
         Ok(Self {
             converter,
             hasher: FixedState::default(),
-            table: HashTable::with_capacity(keys_expected),
+            table: HashTable::new(),
             arena: Vec::new(),
-            keys: Vec::with_capacity(keys_expected),
+            keys: Vec::new(),
             dead_bytes: 0,
             rows,
         })
+    }
+
+    fn reserve(&mut self, more: usize) {
+        self.keys.reserve(more);
+        let spans = &self.keys;
+        self.table.reserve(more, |&(_, slot)| spans[slot as usize].hash);
     }
 
     fn intern(&mut self, keys: &[ArrayRef], slots: &mut Slots, found: &mut Vec<u32>) -> Result<()> {

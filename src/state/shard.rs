@@ -22,6 +22,9 @@ const TOUCHED: u8 = 2;
 /// Added since the last flush: the log does not know it.
 const NEW: u8 = 4;
 
+/// With more groups a partition is in use, and not what a few stray rows have opened.
+const STRAY_GROUPS_MAX: usize = 64;
+
 /// The groups that one thread works on at a time: all of a partition, or those whose keys fall to this shard.
 pub struct Shard<S> {
     key_schema: SchemaRef,
@@ -42,6 +45,8 @@ struct Partition<S> {
     index: KeyIndex,
     slots: Slots,
     state: S,
+    /// How many groups it will have as things stand.
+    groups_expected: usize,
     /// By slot.
     marks: Vec<u8>,
     live: usize,
@@ -203,16 +208,15 @@ impl<S: StateColumns> Shard<S> {
 }
 
 impl<S: StateColumns> Partition<S> {
-    /// No groups, and room for `groups_expected`: what grows bit by bit is copied again and again.
-    fn new(keys: &SchemaRef, mut state: S, groups_expected: usize) -> Result<Self> {
-        state.resize(groups_expected);
+    fn new(keys: &SchemaRef, state: S, groups_expected: usize) -> Result<Self> {
         Ok(Self {
-            index: KeyIndex::new(keys, groups_expected)?,
+            index: KeyIndex::new(keys)?,
             slots: Slots::default(),
             state,
-            marks: vec![0; groups_expected],
+            groups_expected,
+            marks: Vec::new(),
             live: 0,
-            touched: Vec::with_capacity(groups_expected),
+            touched: Vec::new(),
             removed: Vec::new(),
             freed: Vec::new(),
         })
@@ -223,11 +227,7 @@ impl<S: StateColumns> Partition<S> {
     }
 
     fn touch(&mut self, slots: &[u32]) {
-        let count = self.slots.count as usize;
-        if self.marks.len() < count {
-            self.marks.resize(count, 0);
-            self.state.resize(count);
-        }
+        self.make_room();
         for &slot in slots {
             let mark = &mut self.marks[slot as usize];
             if *mark & TOUCHED == 0 {
@@ -239,6 +239,18 @@ impl<S: StateColumns> Partition<S> {
                 self.touched.push(slot);
             }
         }
+    }
+
+    /// Room for every slot, and at once for all that are expected: what grows bit by bit is copied again and again.
+    fn make_room(&mut self) {
+        let count = self.slots.count as usize;
+        if self.marks.len() >= count {
+            return;
+        }
+        let room = if count > STRAY_GROUPS_MAX { count.max(self.groups_expected) } else { count };
+        self.index.reserve(room - count);
+        self.marks.resize(room, 0);
+        self.state.resize(room);
     }
 
     fn live_slots(&self) -> Vec<u32> {

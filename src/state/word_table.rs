@@ -25,10 +25,8 @@ pub(crate) struct WordTable<const N: usize> {
 }
 
 impl<const N: usize> WordTable<N> {
-    pub(crate) fn new(keys_expected: usize) -> Self {
-        let mut table = Self { entries: Vec::new(), count: 0 };
-        table.reserve(keys_expected);
-        table
+    pub(crate) fn new() -> Self {
+        Self { entries: Vec::new(), count: 0 }
     }
 
     /// Appends the slot of each of `keys` to `found`, in order; `add` gives the slot of a key that is not there yet.
@@ -99,7 +97,7 @@ impl<const N: usize> WordTable<N> {
     }
 
     /// Makes room for `more` keys.
-    fn reserve(&mut self, more: usize) {
+    pub(crate) fn reserve(&mut self, more: usize) {
         if (self.count + more) * 4 <= self.entries.len() * 3 {
             return;
         }
@@ -138,7 +136,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn is_a_map(steps in prop::collection::vec((any::<bool>(), 0u64..300), 1..1500)) {
-            let mut table = WordTable::<2>::new(0);
+            let mut table = WordTable::<2>::new();
             let mut map: HashMap<[u64; 2], u32> = HashMap::new();
             let mut next = 0;
             for (is_insert, number) in steps {

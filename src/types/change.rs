@@ -159,7 +159,12 @@ impl ChangeBatch {
 
     /// The same changes in batches of at most [`BATCH_ROWS_MAX`] rows.
     pub fn chunks(&self) -> impl Iterator<Item = ChangeBatch> + '_ {
-        (0..self.len()).step_by(BATCH_ROWS_MAX).map(|at| self.slice(at, BATCH_ROWS_MAX.min(self.len() - at)))
+        self.pieces(BATCH_ROWS_MAX)
+    }
+
+    /// The same changes in batches of at most `rows_max` rows, at least 1.
+    pub fn pieces(&self, rows_max: usize) -> impl Iterator<Item = ChangeBatch> + '_ {
+        (0..self.len()).step_by(rows_max).map(move |at| self.slice(at, rows_max.min(self.len() - at)))
     }
 
     /// All batches as one, in order. `schema` is that of the result when there are none.

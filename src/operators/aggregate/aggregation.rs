@@ -26,9 +26,12 @@ use crate::{Finished, Operator, Output, StatePlace, Step};
 const INLINE_ROWS_MAX: usize = if cfg!(test) { 8 } else { headwater_types::INLINE_ROWS_MAX };
 
 /// More rows than these do not wait: about an epoch. The longer they wait, the more of a shard's rows meet while its groups are in the cache.
-const ARRIVED_ROWS_MAX: usize = 1_048_576;
+const ARRIVED_ROWS_MAX: usize = if cfg!(test) { 32 } else { 1_048_576 };
 /// … nor more bytes: a join may give much more than an epoch brought.
 const ARRIVED_BYTES_MAX: usize = 64 << 20;
+
+/// More than these do not wait for the end of the epoch to be merged.
+const LANES_BYTES_MAX: usize = if cfg!(test) { 4 << 10 } else { 64 << 20 };
 
 pub(crate) struct Aggregation {
     query: Query,
@@ -103,7 +106,9 @@ impl Aggregation {
         let is_split = |partition| self.table.is_split(partition);
         let lots = in_lots(waiting, rows.div_ceil(self.lanes.len()));
         let routed = self.lanes.par_iter_mut().zip(lots).map(|(lane, lot)| lane.take(lot, &is_split)).collect::<Result<Vec<_>>>()?;
-        self.take_in(&routed.into_iter().flatten().collect::<Vec<_>>())
+        self.take_in(&routed.into_iter().flatten().collect::<Vec<_>>())?;
+        // Few groups in each of many windows are many groups, and every thread may have all of them.
+        if self.lanes.iter().map(Lane::bytes).sum::<usize>() > LANES_BYTES_MAX { self.merge_lanes() } else { Ok(()) }
     }
 
     /// Hands on what was refused, and the values to keep; gives the rows that wait for their groups.
