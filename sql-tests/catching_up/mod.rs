@@ -24,7 +24,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a_failed_view_over_a_table_is_built_anew", || async { a_failed_view_over_a_table_is_built_anew().await }),
         trial("a_failed_view_over_a_source_goes_on", || async { a_failed_view_over_a_source_goes_on().await }),
         trial("a_view_that_fails_before_the_epoch_before_is_written", || async {
-            for _ in 0..20 {
+            for _ in 0..4 {
                 a_view_that_fails_before_the_epoch_before_is_written().await?;
             }
             Ok(())

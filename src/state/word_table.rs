@@ -1,8 +1,9 @@
 //! Keys of a few machine words to slot numbers: open addressing, probed a chunk of keys at a time and without a branch a key.
 //!
 //! A general hash table stops at each key: what it does next depends on what it finds, so a line that must come from memory and a guess that was
-//! wrong are both waited for. Here a first pass over a chunk takes the slot out of each key's home entry, whatever that holds, and notes where it
-//! was not the key's: many loads are under way at once, and nothing is guessed. Only the keys noted, a fifth as a rule, are looked for one by one.
+//! wrong are both waited for. Here a first pass over a chunk takes the slot out of each key's home entry or the one after it, whatever that holds, and
+//! notes where it was not the key's: many loads are under way at once, and nothing is guessed. Only the keys noted, new ones as a rule, are looked for
+//! one by one.
 
 /// Keys of a chunk.
 const CHUNK_KEYS: usize = 256;
@@ -37,7 +38,8 @@ impl<const N: usize> WordTable<N> {
             let first = found.len();
             let (mut missed, mut misses) = ([0; CHUNK_KEYS], 0);
             found.extend(chunk.iter().enumerate().map(|(row, key)| {
-                let entry = &self.entries[hash(key) as usize & mask];
+                let home = hash(key) as usize & mask;
+                let entry = &self.entries[(home + usize::from(self.entries[home].key != *key)) & mask];
                 missed[misses % CHUNK_KEYS] = row;
                 misses += usize::from((entry.key != *key) | (entry.slot == EMPTY));
                 entry.slot

@@ -125,14 +125,15 @@ fn order_by_shard(keys: &[ArrayRef], parts: Vec<Part>, is_split: &impl Fn(i64) -
     let shards = shard_of(keys)?;
     let (mut order, mut pieces) = (Vec::with_capacity(shards.len()), Vec::with_capacity(SHARDS));
     for part in parts {
-        let rows = part.rows.indices();
-        let counts = if is_split(part.partition) {
-            sort_by_shard(&rows, &shards, &mut order)
-        } else {
-            order.extend_from_slice(&rows);
-            vec![rows.len()]
+        let mut start = order.len();
+        let counts = match (is_split(part.partition), &part.rows) {
+            (true, PartRows::Slice(first, count)) => sort_by_shard(*first..first + count, &shards, &mut order),
+            (true, PartRows::Picked(rows)) => sort_by_shard(rows.values().iter().map(|&row| row as usize), &shards, &mut order),
+            (false, rows) => {
+                order.extend_from_slice(&rows.indices());
+                vec![rows.len()]
+            }
         };
-        let mut start = order.len() - rows.len();
         for (shard, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
             pieces.push(ShardPart { shard, part: Part { partition: part.partition, rows: PartRows::Slice(start, count) } });
             start += count;
@@ -142,9 +143,10 @@ fn order_by_shard(keys: &[ArrayRef], parts: Vec<Part>, is_split: &impl Fn(i64) -
 }
 
 /// Appends `rows` to `order`, those of shard 0 first, each shard's in their order; gives the number of rows of each shard.
-fn sort_by_shard(rows: &[u32], shards: &[u8], order: &mut Vec<u32>) -> Vec<usize> {
+fn sort_by_shard(rows: impl Iterator<Item = usize> + Clone, shards: &[u8], order: &mut Vec<u32>) -> Vec<usize> {
+    let shard = |row: usize| usize::from(shards[row]) % SHARDS;
     let mut counts = vec![0; SHARDS];
-    rows.iter().for_each(|&row| counts[usize::from(shards[row as usize])] += 1);
+    rows.clone().for_each(|row| counts[shard(row)] += 1);
     let mut next = [0; SHARDS];
     let mut start = order.len();
     for (next, count) in next.iter_mut().zip(&counts) {
@@ -152,9 +154,10 @@ fn sort_by_shard(rows: &[u32], shards: &[u8], order: &mut Vec<u32>) -> Vec<usize
         start += count;
     }
     order.resize(start, 0);
-    for &row in rows {
-        let place = &mut next[usize::from(shards[row as usize])];
-        order[*place] = row;
+    for row in rows {
+        let place = &mut next[shard(row)];
+        // A batch has fewer than 2^32 rows.
+        order[*place] = row as u32;
         *place += 1;
     }
     counts
