@@ -54,7 +54,13 @@ impl EpochLoop {
     /// A private feed without views goes; the shared one, too, once it has moved, unless a private one has yet to meet it: then it is not read.
     fn erase_unread(&mut self, writes: &mut Writes) {
         // One that has not started yet finds out where its source starts.
-        self.feeds.values_mut().filter(|f| f.is_unread()).for_each(Feed::close);
+        let mut told = Vec::new();
+        for feed in self.feeds.values_mut().filter(|f| f.is_unread()) {
+            feed.close();
+            told.extend(std::mem::take(&mut feed.flushes).into_keys().map(|token| (token, feed.id)));
+        }
+        // What nobody reads, nobody waits for.
+        told.into_iter().for_each(|(token, feed)| self.flushed(token, feed));
         for shared in [false, true] {
             let goes = |f: &&Feed| f.is_unread() && self.is_shared(f) == shared && (!shared || !self.is_needed(f));
             let unread: Vec<FeedId> = self.feeds.values().filter(goes).map(|f| f.id).collect();

@@ -43,3 +43,23 @@ pub fn panic_message(panic: &Box<dyn std::any::Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown panic".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use rayon::prelude::*;
+
+    use super::*;
+
+    /// Uses a kilobyte of the stack for each level.
+    fn descend(levels: u32) -> u32 {
+        let room = std::hint::black_box([levels; 256]);
+        if levels == 0 { 0 } else { descend(levels - 1) + room[0] / levels }
+    }
+
+    /// Rows are worked on by these threads too, with all that an expression may ask of the stack.
+    #[test]
+    fn threads_of_the_pool_have_room_for_deep_expressions() {
+        let depths = thread_pool().unwrap().install(|| (0..8).into_par_iter().map(|_| descend(32_000)).collect::<Vec<_>>());
+        assert_eq!(depths, [32_000; 8]);
+    }
+}
