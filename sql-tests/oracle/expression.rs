@@ -61,7 +61,7 @@ pub fn predicate(rng: &mut SmallRng, columns: &[Column], depth: usize) -> String
         };
     }
     let column = pick(rng, columns);
-    if column.approximate || rng.random_ratio(1, 6) {
+    if column.approximate || column.of == Type::List || rng.random_ratio(1, 6) {
         return format!("({} IS {}NULL)", column.name, if rng.random_bool(0.5) { "NOT " } else { "" });
     }
     let value = known_literal(rng, column.of);

@@ -1,5 +1,6 @@
 //! The oracle fuzz: random schemas, queries and changes; after every epoch each view must equal its query run as a batch.
 
+mod call;
 mod changes;
 mod compare;
 mod event_time;

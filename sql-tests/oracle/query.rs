@@ -3,6 +3,7 @@
 use rand::Rng;
 use rand::rngs::SmallRng;
 
+use super::call::call;
 use super::expression::{expression, predicate};
 use super::relation::{Column, Relation};
 use super::values::{COLUMN_TYPES, Type, pick};
@@ -117,7 +118,7 @@ fn join(rng: &mut SmallRng, relations: &[Relation], depth: usize) -> Query {
 /// One or two equalities between columns of the same type.
 fn shared_keys(rng: &mut SmallRng, left: &Query, right: &Query) -> Vec<String> {
     let mut pairs = Vec::new();
-    for l in left.columns.iter().filter(|c| !c.approximate && c.of != Type::Double) {
+    for l in left.columns.iter().filter(|c| !c.approximate && !matches!(c.of, Type::Double | Type::List)) {
         for r in right.columns.iter().filter(|r| r.of == l.of && !r.approximate) {
             pairs.push(format!("l.{} = r.{}", l.name, r.name));
         }
@@ -128,7 +129,7 @@ fn shared_keys(rng: &mut SmallRng, left: &Query, right: &Query) -> Vec<String> {
 
 fn aggregate(rng: &mut SmallRng, relations: &[Relation], depth: usize) -> Query {
     let from = source(rng, relations, depth, "s");
-    let usable: Vec<Column> = from.columns.iter().filter(|c| !c.approximate).cloned().collect();
+    let usable: Vec<Column> = from.columns.iter().filter(|c| !c.approximate && c.of != Type::List).cloned().collect();
     let mut items = Vec::new();
     let mut columns = Vec::new();
     let mut keys = Vec::new();
@@ -144,8 +145,8 @@ fn aggregate(rng: &mut SmallRng, relations: &[Relation], depth: usize) -> Query 
         columns.push(Column { name: format!("o{}", columns.len()), of, approximate: false });
         keys.push(key);
     }
-    for _ in 0..rng.random_range(1..5) {
-        let (call, of, approximate) = call(rng, &usable, from.append_only);
+    for number in 0..rng.random_range(1..5) {
+        let (call, of, approximate) = call(rng, &usable, from.append_only, number == 0);
         items.push(format!("{call} AS o{}", columns.len()));
         columns.push(Column { name: format!("o{}", columns.len()), of, approximate });
     }
@@ -153,44 +154,4 @@ fn aggregate(rng: &mut SmallRng, relations: &[Relation], depth: usize) -> Query 
     let having = if rng.random_ratio(1, 4) { format!(" HAVING count(*) > {}", rng.random_range(0..4)) } else { String::new() };
     let sql = format!("SELECT {} FROM {}{}{group}{having}", items.join(", "), from.sql, filter(rng, &from.columns));
     Query { sql, columns, append_only: false }
-}
-
-/// An aggregate call, its type, and whether its last digits depend on the order of the rows.
-fn call(rng: &mut SmallRng, columns: &[Column], append_only: bool) -> (String, Type, bool) {
-    let (call, of, approximate) = if columns.is_empty() || rng.random_ratio(1, 5) {
-        ("count(*)".to_string(), Type::Big, false)
-    } else {
-        let column = pick(rng, columns).clone();
-        call_of(rng, &column, append_only)
-    };
-    if !columns.is_empty() && rng.random_ratio(1, 5) {
-        return (format!("{call} FILTER (WHERE {})", predicate(rng, columns, 1)), of, approximate);
-    }
-    (call, of, approximate)
-}
-
-fn call_of(rng: &mut SmallRng, column: &Column, append_only: bool) -> (String, Type, bool) {
-    let name = &column.name;
-    match rng.random_range(0..8) {
-        0 => (format!("count({name})"), Type::Big, false),
-        1 => (format!("count(DISTINCT {name})"), Type::Big, false),
-        2 if column.of != Type::Bool => (format!("min({name})"), column.of, false),
-        3 if column.of != Type::Bool => (format!("max({name})"), column.of, false),
-        _ => match column.of {
-            Type::Small | Type::Int if append_only && rng.random_ratio(1, 4) => {
-                (format!("{}({name})", pick(rng, &["bit_and", "bit_or", "bit_xor"])), column.of, false)
-            }
-            Type::Small | Type::Int if rng.random_bool(0.6) => (format!("sum({name})"), Type::Big, false),
-            Type::Big | Type::Numeric if rng.random_bool(0.6) => (format!("sum({name})"), Type::Wide, false),
-            // The fuzz calls the average wide too: it is a NUMERIC that nothing computes with.
-            Type::Small | Type::Int | Type::Big | Type::Numeric => (format!("avg({name})"), Type::Wide, false),
-            Type::Double => {
-                // Sums are exact and so the same in any order; the batch's variances are not.
-                let (function, approximate) = *pick(rng, &[("sum", false), ("avg", false), ("var_pop", true), ("stddev_samp", true)]);
-                (format!("{function}({name})"), Type::Double, approximate)
-            }
-            Type::Bool => (format!("{}({name})", pick(rng, &["bool_and", "bool_or"])), Type::Bool, false),
-            _ => (format!("count({name})"), Type::Big, false),
-        },
-    }
 }

@@ -17,6 +17,8 @@ pub enum Type {
     Bool,
     Timestamp,
     Date,
+    /// What array_agg gives, of any type: compared, and otherwise left alone.
+    List,
 }
 
 /// The types that a table's column may have.
@@ -37,7 +39,13 @@ impl Type {
             Type::Bool => "BOOLEAN",
             Type::Timestamp => "TIMESTAMP",
             Type::Date => "DATE",
+            Type::List => "VARCHAR[]",
         }
+    }
+
+    /// True for what has a percentile.
+    pub fn is_number(self) -> bool {
+        matches!(self, Type::Small | Type::Int | Type::Big | Type::Numeric | Type::Double)
     }
 
     /// True for integers that may be computed with in BIGINT without overflow.
@@ -73,6 +81,7 @@ fn ordinary(rng: &mut SmallRng, of: Type) -> String {
             format!("2025-01-01 {hour:02}:{minute:02}:{second:02}{micros}")
         }
         Type::Date => format!("2025-0{}-{:02}", rng.random_range(1..4), rng.random_range(1..29)),
+        Type::List => "{}".to_string(),
     }
 }
 
@@ -89,6 +98,7 @@ fn extreme(rng: &mut SmallRng, of: Type) -> String {
         Type::Bool => &["true", "false"],
         Type::Timestamp => &["1969-12-31 23:59:59.999999", "0001-01-01 00:00:00", "9999-12-31 23:59:59", "2024-02-29 00:00:00"],
         Type::Date => &["1969-12-31", "0001-01-01", "9999-12-31"],
+        Type::List => &["{NULL}"],
     };
     pick(rng, choices).to_string()
 }

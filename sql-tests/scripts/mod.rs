@@ -1,15 +1,20 @@
 //! The scripts of `slt/`, each run in every way that must give the same answers.
 
+mod event_times;
 mod recut;
 pub(crate) mod views;
 mod wire;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::slt::{self, ScriptDatabase, ScriptRecord};
 use libtest_mimic::Trial;
 use sqllogictest::StatementExpect;
+
+pub use views::Comparisons;
+use views::Views;
 
 /// A script that takes longer than this hangs.
 const SCRIPT_TIME_MAX: Duration = Duration::from_secs(60);
@@ -33,8 +38,8 @@ enum Way {
 
 const WAYS: [Way; 6] = [Way::AsIs, Way::Reopened, Way::Split, Way::Merged, Way::Batch, Way::Wire];
 
-/// One test for each script and way.
-pub fn trials() -> Vec<Trial> {
+/// One test for each script and way; what was compared with a batch is counted in `comparisons`.
+pub fn trials(comparisons: &Arc<Comparisons>) -> Vec<Trial> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("slt");
     let mut files = Vec::new();
     collect(&root, &mut files);
@@ -43,9 +48,13 @@ pub fn trials() -> Vec<Trial> {
     for file in files {
         let name = file.strip_prefix(&root).expect("found under the root").with_extension("").display().to_string();
         for way in WAYS.into_iter().filter(|way| may_run(&name, *way)) {
-            let file = file.clone();
+            let (file, name, comparisons) = (file.clone(), name.clone(), comparisons.clone());
             let title = format!("{}::{name}", format!("{way:?}").to_lowercase());
-            trials.push(Trial::test(title, move || run(&file, way).map_err(|message| message.into())));
+            let test = move || {
+                let views = Views::new(name, &comparisons);
+                run(&file, way, views).map_err(|message| message.into())
+            };
+            trials.push(Trial::test(title, test));
         }
     }
     trials
@@ -71,7 +80,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-fn run(file: &Path, way: Way) -> Result<(), String> {
+fn run(file: &Path, way: Way, views: Views<'_>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|e| e.to_string())?;
     let script = async {
         let records = slt::read(file)?;
@@ -80,7 +89,7 @@ fn run(file: &Path, way: Way) -> Result<(), String> {
             Way::Reopened => reopened(file, records).await,
             Way::Split => as_is(recut::split(records)).await,
             Way::Merged => as_is(recut::merge(records)).await,
-            Way::Batch => compared(records).await,
+            Way::Batch => compared(records, views).await,
             Way::Wire => wire::run(records).await,
         }
     };
@@ -111,9 +120,8 @@ async fn reopened(file: &Path, records: Vec<ScriptRecord>) -> Result<(), String>
     database.close().await.map_err(|e| e.to_string())
 }
 
-async fn compared(records: Vec<ScriptRecord>) -> Result<(), String> {
+async fn compared(records: Vec<ScriptRecord>, mut views: Views<'_>) -> Result<(), String> {
     let database = ScriptDatabase::in_memory().await.map_err(|e| e.to_string())?;
-    let mut views = views::Views::default();
     let compare = async |record: &ScriptRecord| match record {
         ScriptRecord::Statement { loc, sql, expected, .. } => {
             if !matches!(expected, StatementExpect::Error(_)) {

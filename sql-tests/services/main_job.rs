@@ -1,6 +1,7 @@
 //! Kafka, a window with a watermark, a view, two sinks, checkpoints; killed again and again; compared with the batch answer.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,11 @@ use std::time::Duration;
 use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use headwater::{Clock, Database, Session, SystemClock};
+use headwater::{Clock, Database, Options, Session, SystemClock};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use crate::events::{Counts, Event, Key, answer, events, garbage};
+use crate::events::{Counts, Event, FIRST_EVENTS, Key, Row, answer, events, garbage, late};
 use crate::outside::{Outside, services};
 use crate::{child, number, skip};
 
@@ -63,10 +64,12 @@ async fn job(outside: &Outside, events: &[Event], seed: u64) {
     let home = tempfile::tempdir().expect("a folder");
     let (directory, checkpoint) = (home.path().join("db"), format!("s3://headwater/{}", outside.run));
     let script = script(outside);
+    let (first, rest) = events.split_at(FIRST_EVENTS.min(events.len()));
+    keep_first(outside, first, child::options(&directory, &checkpoint), &script).await;
     std::thread::scope(|scope| {
         let kills = number("HEADWATER_KILLS", 3);
         let seconds = (kills * 6 + kills.div_ceil(3) * LEASE.as_secs()).max(number("HEADWATER_SECONDS", 24));
-        let producing = scope.spawn(move || outside.produce(events, seconds));
+        let producing = scope.spawn(move || outside.produce(rest, seconds));
         kill_again_and_again(outside, (&directory, &checkpoint), &script, seed, kills);
         producing.join().expect("every event is written");
     });
@@ -75,6 +78,18 @@ async fn job(outside: &Outside, events: &[Event], seed: u64) {
     session.run_script(&script, |_, _| {}).await.expect("the same script");
     session.execute("FLUSH").await.expect("everything is read");
     compare(outside, events, &mut session).await;
+    database.close().await.expect("it closes");
+}
+
+/// Reads the `first` events and takes a checkpoint: from now on there is a watermark, even if the directory is lost.
+async fn keep_first(outside: &Outside, first: &[Event], options: Options, script: &str) {
+    outside.produce(first, 1);
+    let database = Database::open(options).await.expect("a new database");
+    let mut session = database.session();
+    session.run_script(script, |_, _| {}).await.expect("the script");
+    session.execute("FLUSH").await.expect("everything is read");
+    same("the view of the first events", &view(&mut session).await, &answer(first));
+    session.execute("CHECKPOINT").await.expect("a checkpoint");
     database.close().await.expect("it closes");
 }
 
@@ -127,13 +142,11 @@ fn kill_services(outside: &Outside) {
 }
 
 async fn compare(outside: &Outside, events: &[Event], session: &mut Session) {
-    let late = late(session).await;
-    let late_rows: i64 = late.values().sum();
-    let expected = answer(events, &late);
+    let (expected, late) = (answer(events), late(events));
     let rejected = whole(session, "SELECT count(*) FROM \"email_opened$errors\"").await;
-    println!("{} rows of the view, {late_rows} late, {rejected} unreadable", expected.len());
+    println!("{} rows of the view, {} late, {rejected} unreadable", expected.len(), late.values().sum::<i64>());
     assert_eq!(rejected, garbage(events), "unreadable records");
-    assert!(late_rows > 0 && late_rows < i64::try_from(events.len()).expect("few") / 20, "{late_rows} late rows");
+    same("the late rows", &refused(session).await, &late);
     same("the view", &view(session).await, &expected);
     let settled = tokio::time::timeout(SETTLE, async {
         while outside.table().await != expected || topic(outside).0 != expected {
@@ -150,7 +163,7 @@ async fn compare(outside: &Outside, events: &[Event], session: &mut Session) {
 }
 
 /// Fails with the first few differences.
-fn same(what: &str, found: &BTreeMap<Key, Counts>, expected: &BTreeMap<Key, Counts>) {
+fn same<K: Ord + Debug, V: PartialEq + Debug>(what: &str, found: &BTreeMap<K, V>, expected: &BTreeMap<K, V>) {
     let missing: Vec<_> = expected.iter().filter(|(k, v)| found.get(k) != Some(v)).map(|(k, v)| (k, v, found.get(k))).collect();
     let extra: Vec<_> = found.iter().filter(|(k, _)| !expected.contains_key(k)).collect();
     let shown = (&missing[..missing.len().min(5)], &extra[..extra.len().min(5)]);
@@ -179,13 +192,13 @@ async fn view(session: &mut Session) -> BTreeMap<Key, Counts> {
     view
 }
 
-/// Rows that the view refused, as (window, email, subscriber), and how often.
-async fn late(session: &mut Session) -> BTreeMap<(i64, i64, i64), i64> {
-    let mut late = BTreeMap::new();
+/// Rows that the view refused, and how often.
+async fn refused(session: &mut Session) -> BTreeMap<Row, i64> {
+    let mut refused = BTreeMap::new();
     for row in numbers(session, "SELECT window_start, email_id, subscriber_id, weight FROM \"opens$late\"").await {
-        *late.entry((row[0], row[1], row[2])).or_default() += row[3];
+        *refused.entry((row[0], row[1], row[2])).or_default() += row[3];
     }
-    late
+    refused
 }
 
 fn topic(outside: &Outside) -> (BTreeMap<Key, Counts>, usize) {

@@ -92,6 +92,10 @@ impl EqualFloats {
             }
             Expr::AggregateFunction(mut call) if call.params.distinct => {
                 call.params.args = self.keys(call.params.args, schema)?;
+                // ORDER BY must name an argument, so it stays one.
+                for by in &mut call.params.order_by {
+                    by.expr = self.key(std::mem::take(&mut by.expr), schema)?;
+                }
                 Expr::AggregateFunction(call)
             }
             Expr::WindowFunction(call) => self.window(*call, schema)?,

@@ -1,5 +1,7 @@
 //! What is built once per database to bind statements with: functions, settings, and our hooks in DataFusion's SQL planner.
 
+mod orders;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -25,6 +27,8 @@ use crate::planned_types::PlannedTypes;
 use crate::types::Types;
 use crate::windows::WindowFunctions;
 use crate::{Bound, PlannedView, Settings, Statement, binder, streaming};
+
+use orders::DecidingOrders;
 
 /// What the engine adds to the language: its own functions and system relations.
 #[derive(Debug, Clone, Default)]
@@ -63,7 +67,8 @@ impl Planner {
     /// `Bug` if two functions cannot live together.
     pub fn new(extensions: Extensions) -> Result<Planner> {
         let state = SessionStateBuilder::new().with_config(settings()).with_default_features();
-        let state = state.with_optimizer_rules(batch_rules()).with_analyzer_rule(Arc::new(EqualFloats::new()));
+        let state = state.with_analyzer_rule(Arc::new(EqualFloats::new())).with_analyzer_rule(Arc::new(DecidingOrders));
+        let state = state.with_optimizer_rules(batch_rules());
         let mut state = state.with_physical_optimizer_rules(physical_rules()).build();
         headwater_operators::register(&mut state)?;
         for function in crate::functions::library().into_iter().chain(extensions.scalar) {

@@ -6,11 +6,12 @@ use arrow::array::{
     ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, RecordBatch,
     StringArray, TimestampMicrosecondArray,
 };
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::execution::FunctionRegistry;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
-use datafusion::physical_expr::expressions::col;
+use datafusion::physical_expr::expressions::{cast, col, lit};
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use headwater_types::ChangeBatch;
 use proptest::prelude::*;
@@ -79,8 +80,50 @@ fn calls() -> Vec<Call> {
     calls.extend(["bool_and", "bool_or"].map(|function| (function, vec!["flag"], false, false)));
     calls.extend(["var", "var_pop", "stddev", "stddev_pop"].map(|function| (function, vec!["double"], false, false)));
     calls.extend(["covar_samp", "covar_pop", "corr"].map(|function| (function, vec!["double", "double"], false, false)));
+    let regressions =
+        ["regr_slope", "regr_intercept", "regr_count", "regr_r2", "regr_avgx", "regr_avgy", "regr_sxx", "regr_syy", "regr_sxy"];
+    calls.extend(regressions.map(|function| (function, vec!["double", "decimal"], false, false)));
     calls.extend([("median", vec!["double"], false, true), ("approx_distinct", vec!["big"], false, true)]);
+    calls.extend([("percentile_cont", vec!["double", "0.3"], false, true)]);
+    calls.extend(ORDERED.iter().map(|(function, args)| (*function, args.to_vec(), false, true)));
     calls
+}
+
+/// Calls that depend on the order of their rows: each has ORDER BY with all that rows are made of, so that there is one right answer.
+const ORDERED: [(&str, &[&str]); 7] = [
+    ("array_agg", &["int"]),
+    ("array_agg", &["double"]),
+    ("string_agg", &["text", "','"]),
+    ("first_value", &["double"]),
+    ("last_value", &["text"]),
+    ("nth_value", &["small", "2"]),
+    ("nth_value", &["text", "-3"]),
+];
+const ORDER: &str = " ORDER BY double DESC NULLS LAST, small ASC NULLS FIRST";
+
+fn is_ordered(name: &str) -> bool {
+    ORDERED.iter().any(|ordered| ordered.0 == name)
+}
+
+/// [`ORDER`] as the planner has it.
+fn order() -> Vec<PhysicalSortExpr> {
+    let by = |name, descending, nulls_first| PhysicalSortExpr {
+        expr: col(name, &schema()).unwrap(),
+        options: SortOptions { descending, nulls_first },
+    };
+    vec![by("double", true, false), by("small", false, true)]
+}
+
+/// A column, or a literal as SQL writes it.
+fn argument(text: &str) -> Arc<dyn PhysicalExpr> {
+    if let Some(word) = text.strip_prefix('\'') {
+        return lit(word.trim_end_matches('\''));
+    }
+    match (text.parse::<i64>(), text.parse::<f64>()) {
+        (Ok(whole), _) => lit(whole),
+        (_, Ok(number)) => lit(number),
+        _ => col(text, &schema()).unwrap(),
+    }
 }
 
 fn context() -> SessionContext {
@@ -92,8 +135,9 @@ fn context() -> SessionContext {
 fn spec(calls: &[Call], append_only: bool) -> Aggregate {
     let state = context().state();
     let call = |(name, args, is_distinct, _): &Call| {
-        let args: Vec<Arc<dyn PhysicalExpr>> = args.iter().map(|arg| col(arg, &schema()).unwrap()).collect();
+        let args: Vec<Arc<dyn PhysicalExpr>> = args.iter().map(|arg| cast_for(name, argument(arg))).collect();
         let builder = AggregateExprBuilder::new(state.udaf(name).unwrap(), args).schema(schema()).alias(*name).with_distinct(*is_distinct);
+        let builder = if is_ordered(name) { builder.order_by(order()) } else { builder };
         Arc::new(builder.build().unwrap())
     };
     let calls: Vec<_> = calls.iter().map(call).collect();
@@ -103,8 +147,16 @@ fn spec(calls: &[Call], append_only: bool) -> Aggregate {
     Aggregate::new(schema(), vec![0], calls, Arc::new(Schema::new(fields)), append_only).unwrap()
 }
 
+/// What the planner's coercion does: regressions take doubles.
+fn cast_for(name: &str, arg: Arc<dyn PhysicalExpr>) -> Arc<dyn PhysicalExpr> {
+    if name.starts_with("regr_") { cast(arg, &schema(), DataType::Float64).unwrap() } else { arg }
+}
+
 fn recompute(calls: &[Call], rows: &[Row]) -> View {
-    let text = |(name, args, is_distinct, _): &Call| format!("{name}({}{})", if *is_distinct { "DISTINCT " } else { "" }, args.join(", "));
+    let text = |(name, args, is_distinct, _): &Call| {
+        let order = if is_ordered(name) { ORDER } else { "" };
+        format!("{name}({}{}{order})", if *is_distinct { "DISTINCT " } else { "" }, args.join(", "))
+    };
     let sql = format!("SELECT key, {} FROM t GROUP BY key", calls.iter().map(text).collect::<Vec<_>>().join(", "));
     let context = context();
     context.register_batch("t", batch(rows)).unwrap();

@@ -7,19 +7,24 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, nullif, prep_null_mask_filter, take};
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::DataFusionError;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use headwater_types::{Error, Result};
 
 use super::layout::Part;
+use crate::checked;
 use crate::expressions::to_array;
 use crate::kernels::{Accumulators, Function, Kernel, accumulator_state};
 
 /// An aggregate function over expressions of the input, as DataFusion lowers it (`LoweredAggregateBuilder`).
 #[derive(Debug, Clone)]
 pub struct AggregateCall {
+    /// As it was lowered: its accumulators look at literals among the arguments, and name columns of their state after the expressions of ORDER BY.
     function: Arc<AggregateFunctionExpr>,
+    args: Vec<Arc<dyn PhysicalExpr>>,
+    /// What ORDER BY within the call orders by, if the function minds the order.
+    order: Vec<Arc<dyn PhysicalExpr>>,
     filter: Option<Arc<dyn PhysicalExpr>>,
 }
 
@@ -38,7 +43,7 @@ pub(crate) enum Method {
     Accumulators,
 }
 
-/// What a call takes from a batch: its arguments, and where FILTER is true.
+/// What a call takes from a batch: its arguments, for accumulators followed by what ORDER BY orders by, and where FILTER is true.
 pub(crate) struct Arguments {
     pub(crate) columns: Vec<ArrayRef>,
     pub(crate) keep: Option<BooleanArray>,
@@ -57,26 +62,36 @@ impl Arguments {
 }
 
 impl AggregateCall {
-    /// `function` with its arguments and DISTINCT; rows on which `filter` is not true do not count (FILTER).
+    /// `function` with its arguments, DISTINCT and ORDER BY; rows on which `filter` is not true do not count (FILTER).
     #[must_use]
     pub fn new(function: Arc<AggregateFunctionExpr>, filter: Option<Arc<dyn PhysicalExpr>>) -> Self {
-        Self { function, filter }
+        let args = function.expressions();
+        let order = function.order_bys().iter().map(|by| by.expr.clone()).collect();
+        Self { function, args, order, filter }
+    }
+
+    /// The same call; integer overflow in its expressions is an error.
+    ///
+    /// # Errors
+    /// As [`checked`] has.
+    pub fn checked(self) -> Result<Self> {
+        let all = |exprs: Vec<Arc<dyn PhysicalExpr>>| exprs.into_iter().map(checked).collect::<Result<_>>();
+        let filter = self.filter.map(checked).transpose()?;
+        Ok(Self { args: all(self.args)?, order: all(self.order)?, filter, function: self.function })
     }
 
     /// How the call is kept up to date over an input that has deletions or has not.
     ///
     /// # Errors
-    /// `Unsupported`, naming the function. `Bug`: another function of the same name, whose result has another type.
+    /// `Unsupported`, naming the function; `Invalid`: an argument it does not take. `Bug`: another function of the same name, whose result has
+    /// another type.
     pub(crate) fn method(&self, input: &Schema, input_append_only: bool) -> Result<Method> {
         let name = self.function.fun().name();
-        let refuse = |what: &str| Err(Error::unsupported(format!("{name}() {what} is not supported in a view")));
-        if !self.function.order_bys().is_empty() {
-            return refuse("with ORDER BY");
-        }
+        let refuse = |what: &str| Err(Error::unsupported(format!("function {name}() {what} is not supported in a view")));
         let types = self.argument_types(input)?;
         let ours = Function::of(name).and_then(|f| Some((f, f.result(&types)?)));
         let Some((function, result)) = ours else {
-            return if input_append_only { Ok(Method::Accumulators) } else { refuse("over rows that may be deleted") };
+            return if input_append_only { self.with_accumulators() } else { refuse("over rows that may be deleted") };
         };
         if result != *self.function.field().data_type() {
             return Err(Error::bug(format!("{self} gives {} instead of {result}", self.function.field().data_type())));
@@ -91,15 +106,24 @@ impl AggregateCall {
         Ok(if is_plain_count { Method::Rows } else { Method::Kernel(function) })
     }
 
+    /// The batch engine's accumulators, if it makes one for these arguments.
+    fn with_accumulators(&self) -> Result<Method> {
+        let refuse = |error: DataFusionError| {
+            let text = format!("function {}(): {}", self.function.fun().name(), error.strip_backtrace());
+            if matches!(error, DataFusionError::Plan(_)) { Error::invalid(text) } else { Error::unsupported(text) }
+        };
+        self.function.create_accumulator().map(|_| Method::Accumulators).map_err(refuse)
+    }
+
     /// True for count(*), which arrives as the count of a literal.
     fn counts_all(&self) -> bool {
         let never_null = |e: &Arc<dyn PhysicalExpr>| e.downcast_ref::<Literal>().is_some_and(|l| !l.value().is_null());
-        self.function.expressions().iter().all(never_null)
+        self.args.iter().all(never_null)
     }
 
     /// The types of the arguments.
     pub(crate) fn argument_types(&self, input: &Schema) -> Result<Vec<DataType>> {
-        let types = self.function.expressions().iter().map(|e| e.data_type(input)).collect::<Result<Vec<_>, _>>();
+        let types = self.args.iter().map(|e| e.data_type(input)).collect::<Result<Vec<_>, _>>();
         types.map_err(|e| Error::bug(e.strip_backtrace()))
     }
 
@@ -126,7 +150,8 @@ impl AggregateCall {
         if method == Method::Rows {
             return Ok(Arguments { columns: Vec::new(), keep: None });
         }
-        let evaluate = |rows: &RecordBatch| self.function.expressions().iter().map(|e| to_array(e, rows)).collect::<Result<Vec<_>, _>>();
+        let order: &[_] = if method == Method::Accumulators { &self.order } else { &[] };
+        let evaluate = |rows: &RecordBatch| self.args.iter().chain(order).map(|e| to_array(e, rows)).collect::<Result<Vec<_>, _>>();
         let Some(filter) = &self.filter else {
             return Ok(Arguments { columns: evaluate(rows)?, keep: None });
         };
@@ -139,7 +164,7 @@ impl AggregateCall {
 
     /// The text by which calls share kept values: the argument and the filter.
     pub(crate) fn values_of(&self) -> String {
-        let args: Vec<String> = self.function.expressions().iter().map(ToString::to_string).collect();
+        let args: Vec<String> = self.args.iter().map(ToString::to_string).collect();
         format!("{} {:?}", args.join(", "), self.filter.as_ref().map(ToString::to_string))
     }
 }
@@ -158,9 +183,12 @@ fn spread(columns: &[ArrayRef], keep: &BooleanArray) -> Result<Vec<ArrayRef>, Da
 
 impl fmt::Display for AggregateCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let args: Vec<String> = self.function.expressions().iter().map(ToString::to_string).collect();
+        let args: Vec<String> = self.args.iter().map(ToString::to_string).collect();
         let distinct = if self.function.is_distinct() { "DISTINCT " } else { "" };
-        write!(f, "{}({distinct}{})", self.function.fun().name(), args.join(", "))?;
+        let by = |(expr, by): (&Arc<dyn PhysicalExpr>, &PhysicalSortExpr)| format!("{expr} {}", by.options);
+        let order: Vec<String> = self.order.iter().zip(self.function.order_bys()).map(by).collect();
+        let order = if order.is_empty() { String::new() } else { format!(" ORDER BY {}", order.join(", ")) };
+        write!(f, "{}({distinct}{}{order})", self.function.fun().name(), args.join(", "))?;
         self.filter.as_ref().map_or(Ok(()), |filter| write!(f, " FILTER (WHERE {filter})"))
     }
 }

@@ -16,9 +16,9 @@ use datafusion::logical_expr::{
 
 use crate::kernels::{Failures, Function, Kernel};
 
-/// sum, avg, variances, covariances and corr, in place of DataFusion's of the same names.
+/// sum, avg, variances, covariances, corr and regressions, in place of DataFusion's of the same names.
 pub(crate) fn functions() -> Vec<Arc<AggregateUDF>> {
-    let names: [(&str, &[&str]); 9] = [
+    let names: [(&str, &[&str]); 18] = [
         ("sum", &[]),
         ("avg", &["mean"]),
         ("var", &["var_sample", "var_samp", "variance"]),
@@ -28,6 +28,15 @@ pub(crate) fn functions() -> Vec<Arc<AggregateUDF>> {
         ("covar_samp", &["covar"]),
         ("covar_pop", &[]),
         ("corr", &[]),
+        ("regr_slope", &[]),
+        ("regr_intercept", &[]),
+        ("regr_count", &[]),
+        ("regr_r2", &[]),
+        ("regr_avgx", &[]),
+        ("regr_avgy", &[]),
+        ("regr_sxx", &[]),
+        ("regr_syy", &[]),
+        ("regr_sxy", &[]),
     ];
     let one = |(name, aliases): (&'static str, &[&str])| {
         let function = Function::of(name)?;
@@ -48,10 +57,14 @@ struct KernelFunction {
 }
 
 impl KernelFunction {
+    fn takes_pairs(&self) -> bool {
+        matches!(self.name, "covar_samp" | "covar_pop" | "corr") || self.name.starts_with("regr_")
+    }
+
     /// The type that an argument is cast to; none if the function is not defined over it.
     fn coerced(&self, argument: &DataType) -> Option<DataType> {
         use DataType as T;
-        if matches!(self.function, Function::Moment(_)) {
+        if matches!(self.function, Function::Moment(_)) || self.takes_pairs() {
             return (argument.is_numeric() || argument.is_null()).then_some(T::Float64);
         }
         Some(match argument {
@@ -83,7 +96,7 @@ impl AggregateUDFImpl for KernelFunction {
     }
 
     fn coerce_types(&self, args: &[DataType]) -> Result<Vec<DataType>> {
-        let wanted = if matches!(self.name, "covar_samp" | "covar_pop" | "corr") { 2 } else { 1 };
+        let wanted = if self.takes_pairs() { 2 } else { 1 };
         if args.len() != wanted {
             return Err(DataFusionError::Plan(format!("{}() takes {wanted} arguments, not {}", self.name, args.len())));
         }

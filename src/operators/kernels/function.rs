@@ -7,7 +7,7 @@ use super::Kernel;
 use super::bits::{self, BitRule, Bits};
 use super::counts::{Counts, Flags};
 use super::extremes::{Extremes, RowExtremes};
-use super::moments::{self, Moment, Moments};
+use super::moments::{self, Moment, Moments, Regression};
 use super::sums::{self, Answer, ExactSums, FloatTotals, decimal_sums};
 
 /// An aggregate function with a kernel of ours.
@@ -45,6 +45,16 @@ impl Function {
             "covar_samp" => Self::Moment(Moment::Covariance { sample: true }),
             "covar_pop" => Self::Moment(Moment::Covariance { sample: false }),
             "corr" => Self::Moment(Moment::Correlation),
+            // The pairs in which neither is NULL.
+            "regr_count" => Self::Count,
+            "regr_slope" => Self::Moment(Moment::Regression(Regression::Slope)),
+            "regr_intercept" => Self::Moment(Moment::Regression(Regression::Intercept)),
+            "regr_r2" => Self::Moment(Moment::Regression(Regression::R2)),
+            "regr_avgx" => Self::Moment(Moment::Regression(Regression::AvgX)),
+            "regr_avgy" => Self::Moment(Moment::Regression(Regression::AvgY)),
+            "regr_sxx" => Self::Moment(Moment::Regression(Regression::Sxx)),
+            "regr_syy" => Self::Moment(Moment::Regression(Regression::Syy)),
+            "regr_sxy" => Self::Moment(Moment::Regression(Regression::Sxy)),
             _ => return None,
         })
     }

@@ -1,4 +1,4 @@
-//! Variance, covariance and correlation from exact sums of values and products, so that deletions leave no trace.
+//! Variance, covariance, correlation and regression from exact sums of values and products, so that deletions leave no trace.
 
 use std::sync::Arc;
 
@@ -20,6 +20,25 @@ pub(crate) enum Moment {
     Covariance { sample: bool },
     /// Pearson's correlation of two arguments.
     Correlation,
+    /// Something of the line y = slope × x + intercept of least squares. The arguments are y, then x.
+    Regression(Regression),
+}
+
+/// What is asked of a line of least squares, or of the pairs that it runs through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Regression {
+    Slope,
+    Intercept,
+    /// The square of the correlation.
+    R2,
+    AvgX,
+    AvgY,
+    /// Sum of squares of x less its average.
+    Sxx,
+    /// The same of y.
+    Syy,
+    /// Sum of products of both.
+    Sxy,
 }
 
 /// Sums of x, xx and, with a second argument, y, xy, yy. State: two columns a sum as in [`FloatSums`]; Int64, the number of rows.
@@ -36,17 +55,23 @@ const Y: usize = 2;
 const XY: usize = 3;
 const YY: usize = 4;
 
+/// A spread is known to about this part of its products.
+const ROUNDING: f64 = f64::EPSILON * f64::EPSILON * 16.0;
+
 impl Moments {
     pub(crate) fn new(moment: Moment) -> Self {
         Self { moment, sums: (0..sums_of(moment)).map(|_| FloatSums::default()).collect(), counts: Vec::new() }
     }
 
-    /// n Σab − Σa Σb.
+    /// n Σab − Σa Σb. What is left of equal values is the rounding of their products, about 2^-104 of them: it counts as nothing, so that values
+    /// that are all the same have no spread.
     fn spread(&self, slot: u32, product: usize, a: usize, b: usize) -> f64 {
         let count = Pair(self.counts[slot as usize] as f64, 0.0);
         let of = |sum: usize| self.sums[sum].pair(slot);
-        let spread = count.times(of(product)).minus(of(a).times(of(b)));
-        spread.0 + spread.1
+        let products = count.times(of(product));
+        let spread = products.minus(of(a).times(of(b)));
+        let spread = spread.0 + spread.1;
+        if spread.abs() <= products.0.abs() * ROUNDING { 0.0 } else { spread }
     }
 
     fn result(&self, slot: u32) -> Option<f64> {
@@ -70,6 +95,32 @@ impl Moments {
                 let correlation = self.spread(slot, XY, X, Y) / (x.sqrt() * y.sqrt());
                 Some(if correlation.is_nan() { correlation } else { correlation.clamp(-1.0, 1.0) })
             }
+            Moment::Regression(asked) => {
+                if count == 0 {
+                    None
+                } else {
+                    self.regression(asked, slot, count as f64)
+                }
+            }
+        }
+    }
+
+    /// As PostgreSQL has it: no line through points above each other; a level line explains everything.
+    fn regression(&self, asked: Regression, slot: u32, count: f64) -> Option<f64> {
+        let total = |sum: usize| self.sums[sum].total(slot);
+        let sxx = || self.spread(slot, XX, X, X);
+        let syy = || self.spread(slot, YY, Y, Y);
+        let sxy = || self.spread(slot, XY, X, Y);
+        let slope = || Some(sxx()).filter(|sxx| *sxx != 0.0).map(|sxx| sxy() / sxx);
+        match asked {
+            Regression::Slope => slope(),
+            Regression::Intercept => slope().map(|slope| (total(Y) - slope * total(X)) / count),
+            Regression::R2 => slope().map(|slope| if syy() == 0.0 { 1.0 } else { slope * (sxy() / syy()) }),
+            Regression::AvgX => Some(total(X) / count),
+            Regression::AvgY => Some(total(Y) / count),
+            Regression::Sxx => Some(sxx() / count),
+            Regression::Syy => Some(syy() / count),
+            Regression::Sxy => Some(sxy() / count),
         }
     }
 }
@@ -78,7 +129,7 @@ fn sums_of(moment: Moment) -> usize {
     match moment {
         Moment::Variance { .. } => 2,
         Moment::Covariance { .. } => 4,
-        Moment::Correlation => 5,
+        Moment::Correlation | Moment::Regression(_) => 5,
     }
 }
 
@@ -138,7 +189,8 @@ impl Kernel for Moments {
             return Ok(());
         }
         let (x, y) = (args[0].as_primitive::<Float64Type>(), args[1].as_primitive::<Float64Type>());
-        let is_correlation = sums.len() > YY;
+        let (x, y) = if matches!(self.moment, Moment::Regression(_)) { (y, x) } else { (x, y) };
+        let has_squares = sums.len() > YY;
         for (row, &slot) in slots.iter().enumerate() {
             if x.is_null(row) || y.is_null(row) {
                 continue;
@@ -147,7 +199,7 @@ impl Kernel for Moments {
             sums[X].add(slot, x, weight);
             sums[Y].add(slot, y, weight);
             add_product(&mut sums[XY], slot, Pair::product(x, y), weight);
-            if is_correlation {
+            if has_squares {
                 add_product(&mut sums[XX], slot, Pair::product(x, x), weight);
                 add_product(&mut sums[YY], slot, Pair::product(y, y), weight);
             }

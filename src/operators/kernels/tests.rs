@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use proptest::prelude::*;
 
 use super::bits::BitRule;
-use super::moments::Moment;
+use super::moments::{Moment, Regression};
 use super::*;
 
 const SLOTS: u32 = 3;
@@ -232,6 +232,33 @@ fn correlation_and_covariance_of_a_line() {
     assert_eq!(value(Moment::Correlation, 0.0), None);
     assert_eq!(value(Moment::Covariance { sample: false }, 2.0), Some(16.5));
     assert_eq!(value(Moment::Covariance { sample: true }, 2.0), Some(16.5 * 10.0 / 9.0));
+}
+
+#[test]
+fn regression_of_pairs() {
+    let value = |asked, pairs: &[(f64, f64)]| {
+        let mut kernel = Function::Moment(Moment::Regression(asked)).kernel(&[DataType::Float64, DataType::Float64]).unwrap();
+        kernel.resize(1);
+        let column = |of: &dyn Fn(&(f64, f64)) -> f64| -> ArrayRef { Arc::new(Float64Array::from_iter_values(pairs.iter().map(of))) };
+        kernel.update(&vec![0; pairs.len()], &[column(&|pair| pair.1), column(&|pair| pair.0)], None).unwrap();
+        kernel.evaluate(&[0], &mut Vec::new()).unwrap().as_primitive::<arrow::datatypes::Float64Type>().iter().next().unwrap()
+    };
+    let line = [(1.0, 5.0), (2.0, 7.0), (4.0, 11.0)];
+    let of_line = [Regression::Slope, Regression::Intercept, Regression::R2, Regression::AvgY].map(|asked| value(asked, &line));
+    assert_eq!(of_line, [Some(2.0), Some(3.0), Some(1.0), Some(23.0 / 3.0)]);
+    let square = [(0.0, 0.0), (0.0, 1.0), (2.0, 0.0), (2.0, 3.0)];
+    let of_square =
+        [Regression::AvgX, Regression::Sxx, Regression::Syy, Regression::Sxy, Regression::R2].map(|asked| value(asked, &square));
+    assert_eq!(of_square, [Some(1.0), Some(4.0), Some(6.0), Some(2.0), Some(1.0 / 6.0)]);
+    // Sums of 0.1 are no round numbers, yet three of them have no spread.
+    let upright = [(0.1, 1.0), (0.1, 2.0), (0.1, 4.0)];
+    assert_eq!(
+        (value(Regression::Slope, &upright), value(Regression::R2, &upright), value(Regression::Sxx, &upright)),
+        (None, None, Some(0.0))
+    );
+    let level = upright.map(|(x, y)| (y, x));
+    assert_eq!((value(Regression::Slope, &level), value(Regression::R2, &level)), (Some(0.0), Some(1.0)));
+    assert_eq!((value(Regression::AvgX, &[]), value(Regression::Sxx, &[]), value(Regression::Slope, &line[..1])), (None, None, None));
 }
 
 #[test]

@@ -144,6 +144,20 @@ fn views() {
             "watermark",
             "EMIT ON WINDOW CLOSE",
         ),
+        (
+            "CREATE MATERIALIZED VIEW v AS SELECT array_agg(a ORDER BY b) FROM t",
+            "0A000",
+            "array_agg() over rows that may be deleted",
+            "array_agg",
+        ),
+        ("CREATE MATERIALIZED VIEW v AS SELECT corr(DISTINCT a, b) FROM t", "0A000", "DISTINCT over several arguments", "corr"),
+        ("CREATE MATERIALIZED VIEW v AS SELECT nth_value(k, 0 ORDER BY k) FROM events", "0A000", "nth_value()", "nth_value"),
+        (
+            "CREATE MATERIALIZED VIEW v AS SELECT percentile_cont(1.5) WITHIN GROUP (ORDER BY k) FROM events",
+            "42000",
+            "between 0",
+            "percentile_cont",
+        ),
         ("CREATE VIEW v AS SELECT a FROM t EMIT ON WINDOW CLOSE", "42601", "materialized view", "EMIT ON WINDOW CLOSE"),
         ("CREATE MATERIALIZED VIEW v (x, y, z) AS SELECT a, b FROM t", "42601", "more column names", "z"),
         (

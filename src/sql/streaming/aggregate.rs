@@ -8,7 +8,7 @@ use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Aggregate as AggregateNode, Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
-use headwater_operators::{Aggregate, AggregateCall, Bound, Edge, Input, Properties, Windows, checked};
+use headwater_operators::{Aggregate, AggregateCall, Bound, Edge, Input, Properties, Windows};
 use headwater_types::{Error, Result};
 
 use super::lower::{Fact, Lowered, Lowering};
@@ -140,10 +140,7 @@ fn call(lowering: &Lowering<'_>, expr: &Expr, node: &AggregateNode, input: &Sche
     let (props, planning) = (ExecutionProps::new(), PhysicalPlanningContext::default());
     let lowered =
         LoweredAggregateBuilder::new(expr, node.input.schema(), input, &props, &planning).build().map_err(|e| lowering.error(e))?;
-    let filter = lowered.filter.map(checked).transpose()?;
-    let args = lowered.aggregate.expressions().into_iter().map(checked).collect::<Result<Vec<_>>>()?;
-    let function = lowered.aggregate.with_new_expressions(args, Vec::new());
-    Ok(AggregateCall::new(function.map_or(lowered.aggregate, Arc::new), filter))
+    AggregateCall::new(lowered.aggregate, lowered.filter).checked()
 }
 
 fn no_watermark(groups: &[usize], input: &Lowered) -> Error {
