@@ -71,6 +71,12 @@ pub(super) fn list(pattern: &str) -> Result<Vec<String>> {
     Ok(files)
 }
 
+/// The error for a file of which more was read than there is now. A watched one is waited for: somebody may be putting it back. A bounded source
+/// stops, so that who waits for its end is told.
+pub(super) fn cut_error(message: String, is_watched: bool) -> Error {
+    if is_watched { Error::external(message) } else { Error::invalid(message).with_sqlstate("22000") }
+}
+
 /// The error for `error` on `path`, saying what became of the file.
 pub(super) fn io_error(path: &str, error: &std::io::Error) -> Error {
     match error.kind() {

@@ -153,7 +153,7 @@ impl BoundedReader {
         if is_open {
             let file = self.files.open(&partition, place, upto)?;
             self.open = Some((partition, place, file));
-        } else if let Some(upto) = upto.filter(|upto| upto.is_end && !place.is_end) {
+        } else if let Some(upto) = upto.filter(|upto| upto.is_end && !place.is_end && upto.offset == place.offset) {
             events.push(self.end_of_nothing(&partition, upto));
         }
         Ok(true)

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use headwater_types::{BATCH_ROWS_MAX, Error, Result};
 
-use super::listing::{io_error, refuse_compressed_content};
+use super::listing::{cut_error, io_error, refuse_compressed_content};
 use super::place::{Piece, Place};
 use crate::Reject;
 use crate::format::{Decoder, IncludeValue};
@@ -52,7 +52,7 @@ impl RecordFile {
     /// Opens `path` at `place`. A header is read again, and told to `decoder`, which must read nothing else until this file is dropped.
     ///
     /// # Errors
-    /// `External` if the file is gone or shorter than `place`; `Invalid` for a header that does not fit; `Unsupported` if it is compressed.
+    /// `External` if the file is gone, as [`cut_error`] if it is shorter than `place`; `Invalid` for a header that does not fit; `Unsupported` if it is compressed.
     pub(super) fn open(path: &str, place: Place, upto: Option<Place>, last_line_counts: bool, decoder: &mut Decoder) -> Result<Self> {
         let file = File::open(path).map_err(|error| io_error(path, &error))?;
         let place = Place { is_end: false, ..place };
@@ -69,7 +69,7 @@ impl RecordFile {
             if length < place.offset {
                 let message =
                     format!("file '{path}' is {length} bytes long, and {} of it have been read: it was cut or replaced", place.offset);
-                return Err(Error::external(message));
+                return Err(cut_error(message, !last_line_counts));
             }
             opened.file.seek(SeekFrom::Start(place.offset)).map_err(|error| io_error(path, &error))?;
             opened.buffer.clear();

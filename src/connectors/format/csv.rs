@@ -81,8 +81,12 @@ impl CsvRecords {
         match (other, alike) {
             (Some('\t'), _) => error.with_hint("fields seem to be separated by tabs: ENCODE CSV (delimiter = '\\t', …)"),
             (Some(other), _) => error.with_hint(format!("fields seem to be separated by '{other}': ENCODE CSV (delimiter = '{other}', …)")),
-            (None, Some(alike)) => error.with_hint(format!("names in a header count as they are written: declare the column as \"{alike}\"")),
-            (None, None) => error.with_hint(format!("fields are separated by '{}', and names count as they are written", self.delimiter.escape_ascii())),
+            (None, Some(alike)) => {
+                error.with_hint(format!("names in a header count as they are written: declare the column as \"{alike}\""))
+            }
+            (None, None) => {
+                error.with_hint(format!("fields are separated by '{}', and names count as they are written", self.delimiter.escape_ascii()))
+            }
         }
     }
 
