@@ -23,6 +23,8 @@ pub struct OptionSpec {
 pub struct Capabilities {
     /// The source ends by itself.
     pub bounded: bool,
+    /// A bounded source may have more to give when it is opened again: files grow, and new ones come.
+    pub grows: bool,
     /// It can be read again from any position it gave.
     pub replayable: bool,
     /// Columns that the connector declares where the statement lists none.

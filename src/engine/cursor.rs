@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use headwater_runtime::EpochChanges;
-use headwater_sql::{CopyFormat, CopyOut, CursorQuery, Target};
+use headwater_sql::{CopyOut, CursorQuery, Target};
 use headwater_types::{ChangeBatch, Error, Result};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -94,15 +94,6 @@ fn ended() -> Error {
     Error::limit("the subscription has ended: its relation was dropped, or it fell too far behind")
 }
 
-/// COPY writes PostgreSQL's text format.
-fn refuse_other_formats(format: &CopyFormat) -> Result<()> {
-    if format.name == "text" && !format.header && format.delimiter == '\t' && format.null == "\\N" {
-        return Ok(());
-    }
-    let error = Error::unsupported("COPY … TO in another form than text with tabs");
-    Err(error.with_hint("leave FORMAT, HEADER, DELIMITER and NULL out; psql's \\copy and --csv write CSV on the client's side"))
-}
-
 /// The columns of a subscription: the relation's, then `op` ('insert' or 'delete'), `weight`, `epoch`.
 fn change_schema(columns: &SchemaRef) -> SchemaRef {
     let mut fields: Vec<_> = columns.fields().iter().cloned().collect();
@@ -178,13 +169,12 @@ impl Session {
 
     pub(crate) async fn copy_out(&mut self, copy: CopyOut) -> Result<Outcome> {
         self.release_script().await?;
-        let rows = match copy {
+        let (rows, format) = match copy {
             CopyOut::Query(plan, format) => {
-                refuse_other_formats(&format)?;
                 let cut = self.cut();
-                self.stream(plan, &cut).await?
+                (self.stream(plan, &cut).await?, format)
             }
-            CopyOut::Subscribe(target) => {
+            CopyOut::Subscribe(target, format) => {
                 let (schema, changes) = self.changes_of(&target).await?;
                 let rows_schema = schema.clone();
                 let rows = futures::stream::unfold(changes, |mut changes| async move { Some((changes.recv().await?, changes)) });
@@ -193,9 +183,9 @@ impl Session {
                     futures::stream::iter(change.changes.iter().map(row).collect::<Vec<_>>())
                 });
                 let stream = datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema.clone(), rows);
-                Rows { schema, stream: Box::pin(stream), sources: Vec::new() }
+                (Rows { schema, stream: Box::pin(stream), sources: Vec::new() }, format)
             }
         };
-        Ok(Outcome { rows: Some(rows), copy: CopyKind::Out, ..Outcome::done("COPY") })
+        Ok(Outcome { rows: Some(rows), copy: CopyKind::Out(format), ..Outcome::done("COPY") })
     }
 }

@@ -30,7 +30,7 @@ pub use dml::CopyIn;
 pub use headwater_checkpoint as checkpoint;
 pub use headwater_connectors as connectors;
 pub use headwater_runtime::{EpochChanges, Status, WriteDone};
-pub use headwater_sql::{Statement, moment, render};
+pub use headwater_sql::{CopyFormat, Statement, moment, render};
 pub use headwater_state::{BlockStore, MemoryStore};
 pub use headwater_types::{ChangeBatch, Clock, Epoch, Error, ErrorKind, HeldClock, Result, SystemClock};
 pub use inserter::{Inserter, Subscription};

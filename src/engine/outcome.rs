@@ -4,6 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
+use headwater_sql::CopyFormat;
 use headwater_types::Result;
 
 use crate::dml::copy_in::CopyIn;
@@ -62,8 +63,8 @@ impl Rows {
 pub enum CopyKind {
     /// It does not.
     None,
-    /// COPY … TO STDOUT: the rows go out as copy data.
-    Out,
+    /// COPY … TO STDOUT: the rows go out as copy data of this form.
+    Out(CopyFormat),
     /// COPY table FROM STDIN: the client sends rows.
     In(Box<CopyIn>),
 }

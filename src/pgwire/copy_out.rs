@@ -1,23 +1,35 @@
-//! COPY … TO STDOUT in text form: a line a row, values between tabs, `\N` for NULL.
+//! COPY … TO STDOUT in text form (values between tabs, escaped, `\N` for NULL) and as CSV (values in quotes where they need them): a line a row.
 
+use crate::copy_text::delimiter;
 use crate::encode::{Format, encode_column};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::{BufMut, BytesMut};
-use headwater_types::Result;
+use headwater::CopyFormat;
+use headwater_types::{Error, Result};
 use pgwire::messages::copy::{CopyOutResponse, MESSAGE_TYPE_BYTE_COPY_DATA};
 
 /// Encodes the batches of one COPY.
 #[derive(Debug)]
 pub struct CopyEncoder {
     schema: SchemaRef,
+    is_csv: bool,
+    has_header: bool,
+    delimiter: u8,
+    null: Vec<u8>,
 }
 
 impl CopyEncoder {
-    /// For rows of `schema`.
-    #[must_use]
-    pub fn new(schema: SchemaRef) -> Self {
-        Self { schema }
+    /// For rows of `schema`, in the form `format`.
+    ///
+    /// # Errors
+    /// `Unsupported` for the binary form, `Invalid` for a delimiter that is none.
+    pub fn new(schema: SchemaRef, format: &CopyFormat) -> Result<Self> {
+        if format.name == "binary" {
+            return Err(Error::unsupported("COPY TO in binary format").with_hint("use the text or csv format"));
+        }
+        let (is_csv, has_header, null) = (format.name == "csv", format.header, format.null.clone().into_bytes());
+        Ok(Self { schema, is_csv, has_header, delimiter: delimiter(format)?, null })
     }
 
     /// What announces the copy: text, so many columns.
@@ -25,6 +37,15 @@ impl CopyEncoder {
     pub fn response(&self) -> CopyOutResponse {
         let columns = i16::try_from(self.schema.fields().len()).unwrap_or(i16::MAX);
         CopyOutResponse::new(0, columns, vec![0; self.schema.fields().len()])
+    }
+
+    /// Appends the line of the columns' names, if one is wanted.
+    pub fn write_header(&self, out: &mut BytesMut) {
+        if self.has_header {
+            let mut line = Vec::new();
+            self.line(self.schema.fields().iter().map(|f| Some(f.name().as_bytes())), &mut line);
+            put_line(&line, out);
+        }
     }
 
     /// Appends each row of `batch` as a `CopyData` message.
@@ -41,38 +62,65 @@ impl CopyEncoder {
         let mut line = Vec::with_capacity(256);
         for row in 0..batch.num_rows() {
             line.clear();
-            for (at, cells) in columns.iter().enumerate() {
-                if at > 0 {
-                    line.push(b'\t');
-                }
-                match cells.get(row) {
-                    None => line.extend_from_slice(b"\\N"),
-                    Some(value) => escape(value, &mut line),
-                }
-            }
-            line.push(b'\n');
-            out.reserve(line.len() + 5);
-            out.put_u8(MESSAGE_TYPE_BYTE_COPY_DATA);
-            out.put_i32(i32::try_from(line.len() + 4).unwrap_or(i32::MAX));
-            out.put_slice(&line);
+            self.line(columns.iter().map(|cells| cells.get(row)), &mut line);
+            put_line(&line, out);
         }
         Ok(())
     }
-}
 
-fn escape(value: &[u8], line: &mut Vec<u8>) {
-    for byte in value {
-        match byte {
-            b'\\' => line.extend_from_slice(b"\\\\"),
-            b'\t' => line.extend_from_slice(b"\\t"),
-            b'\n' => line.extend_from_slice(b"\\n"),
-            b'\r' => line.extend_from_slice(b"\\r"),
-            8 => line.extend_from_slice(b"\\b"),
-            12 => line.extend_from_slice(b"\\f"),
-            11 => line.extend_from_slice(b"\\v"),
-            other => line.push(*other),
+    /// Appends one line of values; `None` is NULL.
+    fn line<'a>(&self, values: impl Iterator<Item = Option<&'a [u8]>>, line: &mut Vec<u8>) {
+        for (at, value) in values.enumerate() {
+            if at > 0 {
+                line.push(self.delimiter);
+            }
+            match value {
+                None => line.extend_from_slice(&self.null),
+                Some(value) if self.is_csv => self.quote(value, line),
+                Some(value) => self.escape(value, line),
+            }
+        }
+        line.push(b'\n');
+    }
+
+    /// Puts quotes around a value that would be read as something else without them: NULL, several values, the end of the data.
+    fn quote(&self, value: &[u8], line: &mut Vec<u8>) {
+        let is_special = |byte: &u8| *byte == self.delimiter || b"\"\r\n".contains(byte);
+        if value != self.null && value != b"\\." && !value.iter().any(is_special) {
+            return line.extend_from_slice(value);
+        }
+        line.push(b'"');
+        for byte in value {
+            if *byte == b'"' {
+                line.push(b'"');
+            }
+            line.push(*byte);
+        }
+        line.push(b'"');
+    }
+
+    fn escape(&self, value: &[u8], line: &mut Vec<u8>) {
+        for byte in value {
+            match byte {
+                b'\\' => line.extend_from_slice(b"\\\\"),
+                b'\t' => line.extend_from_slice(b"\\t"),
+                b'\n' => line.extend_from_slice(b"\\n"),
+                b'\r' => line.extend_from_slice(b"\\r"),
+                8 => line.extend_from_slice(b"\\b"),
+                12 => line.extend_from_slice(b"\\f"),
+                11 => line.extend_from_slice(b"\\v"),
+                other if *other == self.delimiter => line.extend_from_slice(&[b'\\', *other]),
+                other => line.push(*other),
+            }
         }
     }
+}
+
+fn put_line(line: &[u8], out: &mut BytesMut) {
+    out.reserve(line.len() + 5);
+    out.put_u8(MESSAGE_TYPE_BYTE_COPY_DATA);
+    out.put_i32(i32::try_from(line.len() + 4).unwrap_or(i32::MAX));
+    out.put_slice(line);
 }
 
 #[cfg(test)]
@@ -89,11 +137,33 @@ mod tests {
         ];
         let batch = RecordBatch::try_from_iter(columns).expect("batch");
         let mut out = BytesMut::new();
-        CopyEncoder::new(batch.schema()).write(&batch, &mut out).expect("text");
+        encoder(&batch, "text", '\t', "\\N").write(&batch, &mut out).expect("text");
         let text: Vec<u8> = out.to_vec();
         assert_eq!(&text[..1], b"d");
         let shown = String::from_utf8_lossy(&text);
         assert!(shown.contains("1\tx\\ty\n"), "{shown:?}");
         assert!(shown.contains("\\N\tback\\\\slash\\nline\n"), "{shown:?}");
+    }
+
+    fn encoder(batch: &RecordBatch, name: &str, delimiter: char, null: &str) -> CopyEncoder {
+        let format = CopyFormat { name: name.to_owned(), header: true, delimiter, null: null.to_owned() };
+        CopyEncoder::new(batch.schema(), &format).expect("a form that is written")
+    }
+
+    #[test]
+    fn csv_quotes_what_would_be_read_otherwise() {
+        let texts = StringArray::from(vec![Some("plain"), Some(""), None, Some("a;b"), Some("say \"x\""), Some("two\nlines"), Some("\\.")]);
+        let batch = RecordBatch::try_from_iter([("the;name", Arc::new(texts) as ArrayRef)]).expect("batch");
+        let encoder = encoder(&batch, "csv", ';', "");
+        let mut out = BytesMut::new();
+        encoder.write_header(&mut out);
+        encoder.write(&batch, &mut out).expect("text");
+        let mut lines = Vec::new();
+        while !out.is_empty() {
+            let message = out.split_to(1 + u32::from_be_bytes([out[1], out[2], out[3], out[4]]) as usize);
+            lines.push(String::from_utf8_lossy(&message[5..]).into_owned());
+        }
+        let expected = ["\"the;name\"\n", "plain\n", "\"\"\n", "\n", "\"a;b\"\n", "\"say \"\"x\"\"\"\n", "\"two\nlines\"\n", "\"\\.\"\n"];
+        assert_eq!(lines, expected);
     }
 }

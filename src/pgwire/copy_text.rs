@@ -3,7 +3,7 @@
 use crate::decode::read_text_column;
 use arrow::array::{Array, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{FieldRef, Schema};
-use headwater::CopyIn;
+use headwater::{CopyFormat, CopyIn};
 use headwater_types::{Error, Result};
 use std::sync::Arc;
 
@@ -91,9 +91,7 @@ impl CopyText {
             return Err(Error::unsupported("COPY FROM in binary format").with_hint("use the text or csv format"));
         }
         let is_csv = format.name == "csv";
-        let delimiter = u8::try_from(format.delimiter).ok().filter(u8::is_ascii).filter(|d| !b"\"\r\n\\".contains(d));
-        let delimiter =
-            delimiter.ok_or_else(|| Error::invalid("COPY delimiter must be a single one-byte character").with_sqlstate("22023"))?;
+        let delimiter = delimiter(format)?;
         let lines = Lines { is_csv, bytes: Vec::new(), start: 0, searched: 0, is_quoted: false };
         Ok(Self {
             lines,
@@ -228,6 +226,15 @@ impl CopyText {
         let column = column.map_or_else(String::new, |c| format!(", column {c}"));
         error.with_detail(format!("COPY {}, line {line}{column}", self.table))
     }
+}
+
+/// The byte between two values.
+///
+/// # Errors
+/// `Invalid` (22023) if it is more than one, or stands for something else.
+pub(crate) fn delimiter(format: &CopyFormat) -> Result<u8> {
+    let delimiter = u8::try_from(format.delimiter).ok().filter(u8::is_ascii).filter(|d| !b"\"\r\n\\".contains(d));
+    delimiter.ok_or_else(|| Error::invalid("COPY delimiter must be a single one-byte character").with_sqlstate("22023"))
 }
 
 fn malformed(message: &str) -> Error {

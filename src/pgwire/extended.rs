@@ -167,8 +167,8 @@ impl Connection {
         let Outcome { tag, notices, rows, copy } = outcome;
         self.wire.put_notices(&notices)?;
         match (rows, copy) {
-            (Some(rows), CopyKind::Out) => {
-                let sent = self.copy_out(rows).await?;
+            (Some(rows), CopyKind::Out(format)) => {
+                let sent = self.copy_out(rows, &format).await?;
                 Ok(Progress::Done(complete_tag(&tag, Some(sent))))
             }
             (Some(rows), _) => Ok(Progress::Sending(Box::new(Sending::new(rows, formats)?), tag)),

@@ -6,7 +6,7 @@ use crate::copy_out::CopyEncoder;
 use crate::encode::{EncodedRows, RowEncoder, describe_columns};
 use crate::wire::{Step, Stop, Wire};
 use futures::StreamExt;
-use headwater::{CopyKind, Error, Notice, Outcome, Rows};
+use headwater::{CopyFormat, CopyKind, Error, Notice, Outcome, Rows};
 use pgwire::messages::response::CommandComplete;
 
 /// Rows are written to the socket's buffer so many at a time, so that it is sent between them.
@@ -105,7 +105,7 @@ impl Connection {
         let Outcome { mut tag, notices, rows, copy } = outcome;
         self.wire.put_notices(&notices)?;
         let sent = match (rows, copy) {
-            (Some(rows), CopyKind::Out) => Some(self.copy_out(rows).await?),
+            (Some(rows), CopyKind::Out(format)) => Some(self.copy_out(rows, &format).await?),
             (Some(rows), _) => {
                 let mut sending = Sending::new(rows, &[])?;
                 sending.describe(&mut self.wire)?;
@@ -122,10 +122,11 @@ impl Connection {
         self.wire.put(&CommandComplete::new(complete_tag(&tag, sent)))
     }
 
-    /// Rows as copy data in text form; returns how many. A subscription has no last row: it ends when the client cancels or leaves.
-    pub async fn copy_out(&mut self, mut rows: Rows) -> Step<u64> {
-        let encoder = CopyEncoder::new(rows.schema.clone());
+    /// Rows as copy data; returns how many. A subscription has no last row: it ends when the client cancels or leaves.
+    pub async fn copy_out(&mut self, mut rows: Rows, format: &CopyFormat) -> Step<u64> {
+        let encoder = CopyEncoder::new(rows.schema.clone(), format)?;
         self.wire.put(&encoder.response())?;
+        encoder.write_header(self.wire.output());
         // The client sees that the copy has begun, even if no row comes for long.
         self.wire.flush().await?;
         let mut sent = 0;

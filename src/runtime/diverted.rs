@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::json::writer::WriterBuilder;
-use headwater_connectors::Reject;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use headwater_connectors::{Include, Position, Reject};
 use headwater_state::{Relation, Shape, Store, TableId, Writes};
 use headwater_types::{ChangeBatch, Epoch, Error, Micros, ObjectId, Result};
 
@@ -186,6 +187,19 @@ pub(crate) fn open_table_errors(store: &Arc<Store>, table: ObjectId) -> Result<B
     Beside::open(store, TableId::new(table, TableId::ERRORS), table_errors_schema())
 }
 
+/// Rows of a source that were decoded and have no usable event time, out of a batch that ends at `next`. Their bytes are gone: the payload is made
+/// of the columns that the record was decoded to. The connector knows where a batch ends and not where each row is, unless the offset is included.
+pub(crate) fn undated(refused: &Refused, includes: &[Include], next: &Position) -> Result<Vec<Reject>> {
+    let carried: Vec<usize> = (0..refused.rows.num_columns()).filter(|at| includes.iter().all(|i| i.column != *at)).collect();
+    let offset = includes.iter().find(|i| i.what == "offset").map(|i| refused.rows.column(i.column));
+    let offset = offset.map(|column| ArrayFormatter::try_new(column.as_ref(), &FormatOptions::default())).transpose()?;
+    let position = |row: usize| offset.as_ref().map_or_else(|| format!("before {}", next.0), |offset| offset.value(row).to_string());
+    let payloads = json_rows(&refused.rows.project(&carried)?)?;
+    let reject =
+        |(row, payload): (usize, String)| Reject { position: position(row), reason: refused.reason.clone(), payload: payload.into_bytes() };
+    Ok(payloads.into_iter().enumerate().map(reject).collect())
+}
+
 impl Beside {
     /// Keeps `rejects` of a source's `partition`.
     pub fn take_rejects(&mut self, partition: &str, rejects: &[Reject], now: Micros) -> Result<()> {
@@ -198,13 +212,6 @@ impl Beside {
         ])
     }
 
-    /// Keeps rows of a source that were decoded but have no usable event time.
-    pub fn take_undated(&mut self, partition: &str, refused: &Refused, now: Micros) -> Result<()> {
-        let reject = |row: String| Reject { position: String::new(), reason: refused.reason.clone(), payload: row.into_bytes() };
-        let rejects: Vec<Reject> = json_rows(&refused.rows)?.into_iter().map(reject).collect();
-        self.take_rejects(partition, &rejects, now)
-    }
-
     /// Keeps rows that a table did not take.
     pub fn take_refused(&mut self, refused: &Refused, now: Micros) -> Result<()> {
         let rows = refused.rows.num_rows();
@@ -213,5 +220,27 @@ impl Beside {
             Arc::new(StringArray::from(vec![refused.reason.as_str(); rows])),
             Arc::new(StringArray::from(json_rows(&refused.rows)?)),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn undated_rows_are_told_without_what_was_included() {
+        let schema = Schema::new(vec![field("n", DataType::Int64), field("byte", DataType::Int64)]);
+        let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![7, 8])), Arc::new(Int64Array::from(vec![100, 200]))];
+        let rows = RecordBatch::try_new(Arc::new(schema), columns).expect("columns of one length");
+        let refused = Refused { rows, reason: String::from("no time") };
+        let include = |what: &str| [Include { what: String::from(what), column: 1 }];
+        let next = Position(String::from("300:4"));
+        let told = |rejects: Vec<Reject>| {
+            rejects.into_iter().map(|r| (r.position, String::from_utf8(r.payload).expect("text"))).collect::<Vec<_>>()
+        };
+        let expected =
+            |first: &str, second: &str| [(first.to_owned(), String::from("{\"n\":7}")), (second.to_owned(), String::from("{\"n\":8}"))];
+        assert_eq!(told(undated(&refused, &include("offset"), &next).expect("rows")), expected("100", "200"));
+        assert_eq!(told(undated(&refused, &include("file"), &next).expect("rows")), expected("before 300:4", "before 300:4"));
     }
 }

@@ -296,6 +296,7 @@ impl EpochLoop {
     /// All input has come: views finish in topological order, each after what it reads.
     fn finish(&mut self, epoch: Epoch) {
         let now = self.now;
+        self.finish_with_shared();
         self.update_source_watermarks();
         for table in self.tables.values_mut() {
             table.finish(now);

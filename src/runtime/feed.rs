@@ -138,6 +138,8 @@ impl Feed {
         state.lag = lag;
         state.dirty = true;
         state.clock.at_end = false;
+        // A file that has grown since it was closed.
+        state.clock.closed = false;
         state.clock.active_at = now;
         &mut state.clock
     }
@@ -170,6 +172,11 @@ impl Feed {
         self.record.watermark = Some(END_OF_TIME);
         self.close();
         self.dirty = true;
+    }
+
+    /// A source that was read to its end may have more by now. Its watermark stays where it is, at the end of time: it never goes back.
+    pub fn look_again(&mut self) {
+        self.record.finished = false;
     }
 
     /// The watermark at the end of an epoch at time `now`.
@@ -327,11 +334,16 @@ impl Feed {
         self.partitions.iter().all(|(name, state)| upto.get(name).is_none_or(|limit| state.position.as_ref() == Some(limit)))
     }
 
-    /// True if all that `shared` has read of their source was read by this feed, too, and no more. What is gone (a file that was deleted) cannot be.
+    /// True if all that `shared` has read of their source was read by this feed, too, and no more.
     pub fn meets(&self, shared: &Feed) -> bool {
         if self.record.finished || shared.record.finished {
             return self.record.finished && shared.record.finished;
         }
+        self.stands_with(shared)
+    }
+
+    /// True if every partition of `shared` stands where this feed has it. What is gone (a file that was deleted) cannot.
+    pub fn stands_with(&self, shared: &Feed) -> bool {
         let has_looked = self.readers > 0 && self.looked_readers == self.readers;
         let same = |(name, state): (&Partition, &PartitionState)| match self.partitions.get(name) {
             Some(own) => own.position == state.position,

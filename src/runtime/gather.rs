@@ -8,6 +8,7 @@ use headwater_state::TableId;
 use headwater_types::{ChangeBatch, Epoch, ObjectId, Result, data_bytes};
 
 use crate::command::Command;
+use crate::diverted::undated;
 use crate::epoch_loop::EpochLoop;
 use crate::event_time::Dated;
 use crate::feed::FeedId;
@@ -236,18 +237,19 @@ impl EpochLoop {
         let feed = self.feeds.get_mut(&id).expect("looked up above");
         feed.recovered();
         feed.rows += dated.rows.num_rows() as u64;
-        let clock = feed.advance(&partition, next, lag, self.now);
+        let clock = feed.advance(&partition, next.clone(), lag, self.now);
         clock.max_seen = clock.max_seen.max(dated.max_seen);
         self.rows += dated.rows.num_rows() as u64;
         gathered.rows += dated.rows.num_rows();
         gathered.bytes += data_bytes(&dated.rows);
         gathered.dirty = true;
-        if let Some(errors) = self.sources.get_mut(&source).filter(|_| shared).map(|s| &mut s.errors) {
+        if let Some(source) = self.sources.get_mut(&source).filter(|_| shared) {
             if !rejects.is_empty() {
-                errors.take_rejects(&partition, &rejects, self.now)?;
+                source.errors.take_rejects(&partition, &rejects, self.now)?;
             }
             for refused in &dated.refused {
-                errors.take_undated(&partition, refused, self.now)?;
+                let rejects = undated(refused, &source.def.definition.includes, &next)?;
+                source.errors.take_rejects(&partition, &rejects, self.now)?;
             }
         }
         let changes = ChangeBatch::insertions(dated.rows);

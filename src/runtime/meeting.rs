@@ -7,7 +7,8 @@
 //!                  round 1     2      3      meets: every partition stands at the same position
 //! ```
 //!
-//! A private feed never passes the shared one. So the shared one stays where it is, unread, while it has no views and a private one has yet to come.
+//! A private feed never passes the shared one, even where that has ended and its files have grown since: rows that came later are for all views alike,
+//! when the source is opened again. So the shared one stays where it is, unread, while it has no views and a private one has yet to come.
 
 use headwater_connectors::Positions;
 use headwater_state::Writes;
@@ -115,10 +116,23 @@ impl EpochLoop {
         self.feeds.values().find(|f| f.record.subscribers.contains(&view) && !self.is_shared(f) && f.stopped.is_some())
     }
 
-    /// Where `feed` must stop: a private feed where the shared one stands, unless that has come to the end.
+    /// Where `feed` must stop: a private feed where the shared one stands.
     pub(crate) fn upto(&self, feed: &Feed) -> Option<Positions> {
         let shared = self.sources.get(&feed.record.source)?.shared.filter(|id| *id != feed.id)?;
-        self.feeds.get(&shared).filter(|f| !f.record.finished).map(Feed::positions)
+        self.feeds.get(&shared).map(Feed::positions)
+    }
+
+    /// All input of an epoch has come: a private feed that stands where the shared one has ended has ended, too, and so has event time for its views.
+    pub(crate) fn finish_with_shared(&mut self) {
+        let has_ended = |feed: &Feed| {
+            let shared = self.sources.get(&feed.record.source).and_then(|s| s.shared).filter(|id| *id != feed.id);
+            let shared = shared.and_then(|id| self.feeds.get(&id)).filter(|f| f.record.finished);
+            feed.started && !feed.record.finished && !self.is_parked(feed) && shared.is_some_and(|shared| feed.stands_with(shared))
+        };
+        let ended: Vec<FeedId> = self.feeds.values().filter(|f| has_ended(f)).map(|f| f.id).collect();
+        for id in ended {
+            self.feeds.entry(id).and_modify(Feed::finish);
+        }
     }
 
     /// True while `feed` is the shared one and a private one reads its last stretch to it.

@@ -30,6 +30,12 @@ impl RunningSource {
         let start = persisted::get(store.blocks().as_ref(), &persisted::object_key("start", def.id))?;
         Ok(Self { def, errors, start, shared: None })
     }
+
+    /// True if there may be more to read than when it was read to its end.
+    fn grows(&self) -> bool {
+        // Options that a newer version refuses are told when the source is opened.
+        self.def.connector.check_source(&self.def.definition).is_ok_and(|capabilities| capabilities.grows)
+    }
 }
 
 impl EpochLoop {
@@ -44,6 +50,9 @@ impl EpochLoop {
             feed.partitions.values_mut().for_each(|p| p.clock.active_at = now);
             let Some(source) = self.sources.get_mut(&feed.record.source) else { continue };
             feed.started = source.start.is_some();
+            if feed.record.finished && source.grows() {
+                feed.look_again();
+            }
             source.shared.get_or_insert(id);
             self.feeds.insert(id, feed);
         }

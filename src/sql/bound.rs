@@ -206,7 +206,7 @@ pub enum CopyOut {
     /// The rows of a query.
     Query(LogicalPlan, CopyFormat),
     /// COPY (SUBSCRIBE view): changes for ever.
-    Subscribe(Target),
+    Subscribe(Target, CopyFormat),
 }
 
 /// How COPY writes values.
@@ -214,7 +214,7 @@ pub enum CopyOut {
 pub struct CopyFormat {
     /// `text`, `csv` or `binary`.
     pub name: String,
-    /// First line holds the column names (csv).
+    /// The first line holds the column names.
     pub header: bool,
     /// Between values.
     pub delimiter: char,

@@ -5,6 +5,7 @@ mod block;
 mod block_store;
 mod cache;
 mod filter;
+mod holder;
 mod key_index;
 mod keys;
 mod log;

@@ -10,6 +10,7 @@ use rocksdb::{
     LogLevel, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
+use crate::holder::{HolderNote, holder};
 use crate::synced::SyncedNote;
 use crate::{BlockStore, Family, Writes};
 
@@ -45,6 +46,8 @@ impl Default for RocksOptions {
 
 /// A data directory. One process at a time holds it.
 pub struct RocksStore {
+    /// Dropped before the lock, which `db` has.
+    _holder: HolderNote,
     db: DB,
     directory: PathBuf,
     synced: SyncedNote,
@@ -67,7 +70,7 @@ impl RocksStore {
         let db = open_database(directory, &options)?;
         let synced = SyncedNote::open(directory)?;
         let (failed, full) = (Mutex::new(None), AtomicBool::new(false));
-        let store = RocksStore { db, directory: directory.to_path_buf(), synced, failed, full };
+        let store = RocksStore { _holder: HolderNote::write(directory), db, directory: directory.to_path_buf(), synced, failed, full };
         store.check_format(is_new)?;
         Ok(store)
     }
@@ -299,7 +302,7 @@ fn check_files(directory: &Path) -> Result<bool> {
 fn open_error(directory: &Path, error: &rocksdb::Error) -> Error {
     let text = error.as_ref();
     if text.contains("lock file") || text.contains("lock hold by current process") {
-        return Error::fenced(format!("the data directory {} is in use by another headwater process", directory.display()))
+        return Error::fenced(format!("the data directory {} is in use by {}", directory.display(), holder(directory)))
             .with_detail(text)
             .with_hint("stop that process, or give this one another directory with --data");
     }

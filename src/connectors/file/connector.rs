@@ -87,7 +87,7 @@ impl Connector for File {
             Encoding::Parquet => check_options("ENCODE PARQUET", &[], &definition.encoding_options)?,
             Encoding::Native => return Err(Error::invalid("connector 'file' needs FORMAT PLAIN ENCODE JSON, CSV or PARQUET")),
         }
-        Ok(Capabilities { bounded: !settings.is_watch, replayable: true, columns: None })
+        Ok(Capabilities { bounded: !settings.is_watch, grows: true, replayable: true, columns: None })
     }
 
     fn start(&self, definition: &SourceDefinition) -> Result<Positions> {

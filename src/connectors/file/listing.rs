@@ -7,6 +7,16 @@ use headwater_types::{Error, Result};
 
 const COMPRESSED: &[&str] = &["gz", "zst", "bz2", "xz", "lz4", "br", "zip", "snappy"];
 
+/// How compressed files begin. Text in UTF-8 or any of its relatives does not.
+const COMPRESSED_BEGINNINGS: &[(&[u8], &str)] = &[
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"BZh91AY&", "bzip2"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"PK\x03\x04", "zip"),
+];
+
 /// Refuses a file whose name says that it is compressed.
 ///
 /// # Errors
@@ -15,6 +25,17 @@ pub(super) fn refuse_compressed(path: &str) -> Result<()> {
     let extension = Path::new(path).extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
     match extension.filter(|e| COMPRESSED.contains(&e.as_str())) {
         Some(extension) => Err(Error::unsupported(format!("file '{path}' is compressed (.{extension})")).with_hint("decompress it first")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a file that begins with `bytes` if it is compressed, whatever its name says.
+///
+/// # Errors
+/// `Unsupported` naming the file.
+pub(super) fn refuse_compressed_content(path: &str, bytes: &[u8]) -> Result<()> {
+    match COMPRESSED_BEGINNINGS.iter().find(|(beginning, _)| bytes.starts_with(beginning)) {
+        Some((_, by)) => Err(Error::unsupported(format!("file '{path}' is compressed ({by})")).with_hint("decompress it first")),
         None => Ok(()),
     }
 }
@@ -48,6 +69,12 @@ pub(super) fn list(pattern: &str) -> Result<Vec<String>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// The error for a file of which more was read than there is now. A watched one is waited for: somebody may be putting it back. A bounded source
+/// stops, so that who waits for its end is told.
+pub(super) fn cut_error(message: String, is_watched: bool) -> Error {
+    if is_watched { Error::external(message) } else { Error::invalid(message).with_sqlstate("22000") }
 }
 
 /// The error for `error` on `path`, saying what became of the file.

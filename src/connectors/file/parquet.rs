@@ -11,7 +11,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
 
-use super::listing::io_error;
+use super::listing::{cut_error, io_error};
 use super::place::{Piece, Place};
 use super::records::Included;
 use crate::format::{JsonEncoder, type_name};
@@ -85,10 +85,8 @@ impl ParquetFile {
         let metadata = builder.metadata().clone();
         let rows: u64 = metadata.file_metadata().num_rows().unsigned_abs();
         if rows < place.offset {
-            return Err(Error::external(format!(
-                "file '{path}' has {rows} rows, and {} of it have been read: it was replaced",
-                place.offset
-            )));
+            let message = format!("file '{path}' has {rows} rows, and {} of it have been read: it was replaced", place.offset);
+            return Err(cut_error(message, !is_whole));
         }
         let (mut group, mut skip) = (0, place.offset);
         while group < metadata.num_row_groups() && skip >= metadata.row_group(group).num_rows().unsigned_abs() {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use headwater_types::Result;
 
 use super::parquet::ParquetFile;
@@ -68,6 +69,14 @@ impl OpenFile {
         }
     }
 
+    /// True if at the end nothing is left that may become a record.
+    pub(super) fn is_read(&self) -> bool {
+        match self {
+            OpenFile::Records(file) => file.is_read(),
+            OpenFile::Parquet(_) => true,
+        }
+    }
+
     /// The bytes up to which there is no whole record that was not read, if that is known.
     pub(super) fn bytes_seen(&self) -> Option<u64> {
         match self {
@@ -119,7 +128,8 @@ pub(super) struct Queue {
 pub(super) struct BoundedReader {
     files: FileReader,
     queue: Arc<Mutex<Queue>>,
-    open: Option<(Partition, OpenFile)>,
+    /// The file being read, and the place that was told last.
+    open: Option<(Partition, Place, OpenFile)>,
     limits: Limits,
     flushes: Vec<u64>,
     is_finished: bool,
@@ -142,9 +152,17 @@ impl BoundedReader {
         let (upto, is_open) = self.limits.of(&partition, place);
         if is_open {
             let file = self.files.open(&partition, place, upto)?;
-            self.open = Some((partition, file));
+            self.open = Some((partition, place, file));
+        } else if let Some(upto) = upto.filter(|upto| upto.is_end && !place.is_end && upto.offset == place.offset) {
+            events.push(self.end_of_nothing(&partition, upto));
         }
         Ok(true)
+    }
+
+    /// Tells that a file without records was read to its end, `place`: it may go.
+    fn end_of_nothing(&self, partition: &Partition, place: Place) -> SourceEvent {
+        let rows = RecordBatch::new_empty(self.files.definition.schema.clone());
+        event(partition, Piece { rows, rejects: Vec::new(), place: Place { is_end: true, ..place } })
     }
 }
 
@@ -165,10 +183,17 @@ impl Source for BoundedReader {
             events.push(SourceEvent::Finished);
             return Ok(());
         }
-        let Some((partition, mut file)) = self.open.take() else { return Ok(()) };
+        let Some((partition, mut place, mut file)) = self.open.take() else { return Ok(()) };
         let piece = self.files.next(&mut file)?;
         let is_end = piece.as_ref().is_none_or(|p| p.place.is_end);
-        events.extend(piece.map(|piece| event(&partition, piece)));
+        match piece {
+            Some(piece) => {
+                place = piece.place;
+                events.push(event(&partition, piece));
+            }
+            None if !place.is_end => events.push(self.end_of_nothing(&partition, place)),
+            None => {}
+        }
         if file.is_stopped() {
             return Ok(());
         }
@@ -176,7 +201,7 @@ impl Source for BoundedReader {
             events.push(SourceEvent::AtEnd(partition.clone()));
             events.push(SourceEvent::Closed(partition));
         } else {
-            self.open = Some((partition, file));
+            self.open = Some((partition, place, file));
         }
         Ok(())
     }

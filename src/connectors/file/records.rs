@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use headwater_types::{BATCH_ROWS_MAX, Error, Result};
 
-use super::listing::io_error;
+use super::listing::{cut_error, io_error, refuse_compressed_content};
 use super::place::{Piece, Place};
 use crate::Reject;
 use crate::format::{Decoder, IncludeValue};
@@ -18,6 +18,11 @@ const RECORD_BYTES_MAX: usize = 16 << 20;
 const PAYLOAD_BYTES_MAX: usize = 64 << 10;
 /// A piece ends early at so many bytes of rejected records.
 const REJECTED_BYTES_MAX: usize = 1 << 20;
+
+/// Windows programs write it before the first character of a text in UTF-8; it is none.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+/// So many bytes tell whether a file begins with that, or is compressed.
+const BEGINNING_BYTES: usize = 8;
 
 /// What the connector fills in of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,12 +52,15 @@ impl RecordFile {
     /// Opens `path` at `place`. A header is read again, and told to `decoder`, which must read nothing else until this file is dropped.
     ///
     /// # Errors
-    /// `External` if the file is gone or shorter than `place`; `Invalid` for a header that does not fit.
+    /// `External` if the file is gone, as [`cut_error`] if it is shorter than `place`; `Invalid` for a header that does not fit; `Unsupported` if it is compressed.
     pub(super) fn open(path: &str, place: Place, upto: Option<Place>, last_line_counts: bool, decoder: &mut Decoder) -> Result<Self> {
         let file = File::open(path).map_err(|error| io_error(path, &error))?;
         let place = Place { is_end: false, ..place };
         let mut opened =
             Self { path: path.to_owned(), file, buffer: Vec::new(), start: 0, place: Place::default(), upto, last_line_counts };
+        if place.offset == 0 || decoder.has_header() {
+            opened.read_beginning()?;
+        }
         if decoder.has_header() {
             opened.read_header(decoder)?;
         }
@@ -61,7 +69,7 @@ impl RecordFile {
             if length < place.offset {
                 let message =
                     format!("file '{path}' is {length} bytes long, and {} of it have been read: it was cut or replaced", place.offset);
-                return Err(Error::external(message));
+                return Err(cut_error(message, !last_line_counts));
             }
             opened.file.seek(SeekFrom::Start(place.offset)).map_err(|error| io_error(path, &error))?;
             opened.buffer.clear();
@@ -69,6 +77,16 @@ impl RecordFile {
             opened.place = place;
         }
         Ok(opened)
+    }
+
+    /// Passes over what stands before the first record.
+    fn read_beginning(&mut self) -> Result<()> {
+        while self.buffer.len() < BEGINNING_BYTES && self.fill()? > 0 {}
+        refuse_compressed_content(&self.path, &self.buffer)?;
+        if self.buffer.starts_with(BYTE_ORDER_MARK) {
+            self.advance(BYTE_ORDER_MARK.len(), 0);
+        }
+        Ok(())
     }
 
     fn read_header(&mut self, decoder: &mut Decoder) -> Result<()> {
@@ -113,7 +131,7 @@ impl RecordFile {
         if self.place.offset == before {
             return Ok(None);
         }
-        let place = self.upto.filter(|_| self.is_stopped()).unwrap_or(Place { is_end: end.is_none(), ..self.place });
+        let place = self.upto.filter(|_| self.is_stopped()).unwrap_or(Place { is_end: end.is_none() && self.is_read(), ..self.place });
         Ok(Some(Piece { rows: decoder.finish()?, rejects, place }))
     }
 
@@ -125,6 +143,11 @@ impl RecordFile {
     /// How far the file has been looked at: up to here there is no whole record that was not decoded.
     pub(super) fn seen(&self) -> u64 {
         self.place.offset + (self.buffer.len() - self.start) as u64
+    }
+
+    /// True if no byte has come that is not decoded: at the end of the file there is no half line.
+    pub(super) fn is_read(&self) -> bool {
+        self.start == self.buffer.len()
     }
 
     fn advance(&mut self, length: usize, lines: u64) {

@@ -304,6 +304,84 @@ fn watching_finds_new_files_and_whole_lines() {
 }
 
 #[test]
+fn a_file_that_goes_before_it_was_read_to_its_end_is_waited_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let definition = watching(&format!("{}/*.json", dir.path().display()));
+    let (half, other) = (dir.path().join("a.json"), dir.path().join("b.json"));
+    append(&half, "{\"n\":0}\n{\"n\":");
+    append(&other, &lines(5, 1));
+    let mut reader = open(&definition, &Positions::new(), 1).expect("open").remove(0);
+    let mut read = Read::default();
+    poll_until(&mut *reader, &mut read, "end b.json");
+    poll_until(&mut *reader, &mut read, "end a.json");
+    std::fs::remove_file(&half).expect("removed");
+    let vanished = |reader: &mut dyn Source| (0..50).find_map(|_| reader.poll(Duration::from_millis(5), &mut Vec::new()).err());
+    let error = vanished(&mut *reader).expect("half a line was left");
+    assert!(error.kind() == ErrorKind::External && error.message().contains("a.json' has vanished"), "{error}");
+    // The same after it was opened again; no reader says that it waits for a file while there is one.
+    let mut failed = 0;
+    for mut reader in open(&definition, &read.positions(), 2).expect("open") {
+        let mut events = Vec::new();
+        failed += usize::from((0..50).any(|_| reader.poll(Duration::from_millis(5), &mut events).is_err()));
+        assert!(!events.iter().any(|e| matches!(e, SourceEvent::State(Some(_)))), "{events:?}");
+    }
+    assert_eq!(failed, 1);
+}
+
+#[test]
+fn a_byte_order_mark_is_no_text() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    append(&dir.path().join("a.json"), &format!("\u{feff}{}", lines(0, 2)));
+    append(&dir.path().join("bare.csv"), "\u{feff}1,x\n");
+    append(&dir.path().join("named.csv"), "\u{feff}n,t\n1,x\n2,y\n");
+    let json = read(&definition(&path("a.json"), Encoding::Json), &Positions::new()).expect("readable");
+    assert_eq!((json.numbers(), json.rejects.len()), (vec![0, 1], 0));
+    let bare = read(&definition(&path("bare.csv"), Encoding::Csv), &Positions::new()).expect("readable");
+    assert_eq!((bare.numbers(), bare.rejects.len()), (vec![1], 0));
+    let mut named = definition(&path("named.csv"), Encoding::Csv);
+    named.encoding_options.insert(String::from("header"), String::from("true"));
+    let whole = read(&named, &Positions::new()).expect("readable");
+    assert_eq!((whole.numbers(), whole.rejects.len()), (vec![1, 2], 0));
+    // A header is read again, mark and all, by who goes on behind it.
+    append(&dir.path().join("named.csv"), "3,z\n");
+    assert_eq!(read(&named, &whole.positions()).expect("readable").numbers(), [3]);
+    std::fs::write(dir.path().join("named.csv"), "n,t\n").expect("written");
+    let error = read(&named, &whole.positions()).err().expect("it was cut");
+    assert!(error.kind() == ErrorKind::Invalid && error.message().contains("was cut or replaced"), "nobody waits for ever: {error}");
+    std::fs::write(dir.path().join("named.csv"), "n;t\n1;x\n").expect("written");
+    let error = read(&named, &Positions::new()).err().expect("another delimiter");
+    assert!(error.message().contains("named.csv': the header lacks column \"n\": it has \"n;t\""), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("delimiter = ';'")), "{:?}", error.hint());
+}
+
+#[test]
+fn a_file_without_records_is_read_to_its_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    append(&dir.path().join("a.json"), "");
+    append(&dir.path().join("b.json"), &lines(0, 1));
+    let definition = definition(&format!("{}/*.json", dir.path().display()), Encoding::Json);
+    let whole = read(&definition, &Positions::new()).expect("readable");
+    assert_eq!(whole.positions().len(), 2);
+    stops_with(&definition, &whole.positions());
+    std::fs::remove_file(dir.path().join("a.json")).expect("removed");
+    assert_eq!(read(&definition, &whole.positions()).expect("readable").told[0], "closed a.json");
+}
+
+/// A reader from the start that is told to stop at `upto` comes to stand there.
+fn stops_with(definition: &SourceDefinition, upto: &Positions) {
+    let mut reader = open(definition, &Positions::new(), 1).expect("opened").remove(0);
+    reader.stop_at(upto).expect("told");
+    let mut stopped = Read::default();
+    for _ in 0..upto.len() + 2 {
+        let mut events = Vec::new();
+        reader.poll(Duration::from_millis(1), &mut events).expect("readable");
+        stopped.take(events);
+    }
+    assert_eq!(stopped.positions(), *upto);
+}
+
+#[test]
 fn what_cannot_be_read_is_named() {
     let refused = |definition: &SourceDefinition| File.check_source(definition).expect_err("a bad definition").to_string();
     assert!(refused(&definition("/x/a.json.gz", Encoding::Json)).contains("compressed (.gz)"));
@@ -321,6 +399,13 @@ fn what_cannot_be_read_is_named() {
     append(&dir.path().join("a.gz"), "x");
     let all = definition(&format!("{}/*", dir.path().display()), Encoding::Json);
     assert_eq!(File.start(&all).expect_err("compressed").kind(), ErrorKind::Unsupported);
+    std::fs::write(dir.path().join("b.json"), b"\x1f\x8b\x08\0\0\0\0\0").expect("written");
+    let path = format!("{}/b.json", dir.path().display());
+    for made in [definition(&path, Encoding::Json), watching(&path)] {
+        let mut reader = open(&made, &Positions::new(), 1).expect("opened").remove(0);
+        let error = (0..5).find_map(|_| reader.poll(Duration::from_millis(1), &mut Vec::new()).err()).expect("no text");
+        assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("b.json' is compressed (gzip)"), "{error}");
+    }
 }
 
 #[test]

@@ -98,14 +98,16 @@ impl Watcher {
             return Ok(());
         }
         self.listed = Some(now);
-        for path in list(&self.pattern)?.into_iter().filter(|p| is_mine(p, self.share)) {
+        let found = list(&self.pattern)?;
+        // One reader speaks for all of them.
+        let is_waiting = found.is_empty() && self.share.0 == 0;
+        for path in found.into_iter().filter(|p| is_mine(p, self.share)) {
             let partition = Partition::from(path);
             self.watched.entry(partition.clone()).or_insert_with(|| {
                 events.push(SourceEvent::Found(partition, Place::default().position()));
                 Watched::at(Place::default())
             });
         }
-        let is_waiting = self.watched.is_empty() && self.share.0 == 0;
         if is_waiting != self.is_waiting {
             self.is_waiting = is_waiting;
             events.push(SourceEvent::State(is_waiting.then(|| format!("waiting for a file that matches '{}'", self.pattern))));
@@ -167,7 +169,8 @@ impl Watcher {
             return Ok(());
         }
         if is_end {
-            watched.place.is_end = true;
+            // A file with half a line that is removed now has not been read to its end.
+            watched.place.is_end = file.is_read();
             watched.looked = Some(file.bytes_seen().unwrap_or(length));
             events.push(SourceEvent::AtEnd(partition));
         } else {

@@ -185,11 +185,6 @@ impl Column {
         self.field.name()
     }
 
-    /// False for NOT NULL.
-    pub(crate) fn is_nullable(&self) -> bool {
-        self.field.is_nullable()
-    }
-
     /// How many values it has.
     #[inline]
     pub(crate) fn len(&self) -> usize {

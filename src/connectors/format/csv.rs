@@ -5,6 +5,9 @@ use headwater_types::{Error, Result};
 use super::column::Column;
 use crate::Options;
 
+/// What is shown of a header in an error, in characters.
+const HEADER_SHOWN_MAX: usize = 500;
+
 /// Decodes CSV records. An empty field without quotes is NULL; one in quotes is the empty text.
 pub(crate) struct CsvRecords {
     delimiter: u8,
@@ -45,10 +48,10 @@ impl CsvRecords {
     /// Takes the order of fields from a line of names. Names that no column has are passed over.
     ///
     /// # Errors
-    /// `Invalid` if a name stands twice, or the name of a NOT NULL column is not there.
-    pub(crate) fn header(&mut self, line: &[u8], columns: &[Column]) -> Result<()> {
-        let mut fields: Vec<Option<usize>> = Vec::new();
-        let (mut rest, mut unquoted) = (Some(line), Vec::new());
+    /// `Invalid` if a name stands twice, or that of a column is not there.
+    pub(crate) fn header(&mut self, line: &[u8]) -> Result<()> {
+        let (mut fields, mut found): (Vec<Option<usize>>, Vec<String>) = (Vec::new(), Vec::new());
+        let (mut rest, mut unquoted) = (Some(trim_line_end(line)), Vec::new());
         while let Some(text) = rest {
             let field = next_field(text, self.delimiter, &mut unquoted).map_err(Error::invalid)?;
             let name = String::from_utf8_lossy(field.value.trim_ascii()).into_owned();
@@ -57,16 +60,34 @@ impl CsvRecords {
                 return Err(Error::invalid(format!("the header names column \"{name}\" twice")));
             }
             fields.push(column);
+            found.push(name);
             rest = field.rest;
         }
-        for (at, name) in &self.names {
-            if !fields.contains(&Some(*at)) && !columns[*at].is_nullable() {
-                return Err(Error::invalid(format!("the header lacks column \"{name}\", which is NOT NULL")));
-            }
+        if let Some((_, missing)) = self.names.iter().find(|(at, _)| !fields.contains(&Some(*at))) {
+            return Err(self.missing(missing, &found));
         }
         self.wanted = fields.iter().flatten().count();
         self.fields = fields;
         Ok(())
+    }
+
+    /// The error for a header with the names `found`, among which `missing` is not.
+    fn missing(&self, missing: &str, found: &[String]) -> Error {
+        let shown: String = found.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let shown: String = shown.chars().take(HEADER_SHOWN_MAX).collect();
+        let error = Error::invalid(format!("the header lacks column \"{missing}\": it has {shown}"));
+        let other = found.first().filter(|_| found.len() == 1).and_then(|line| line.chars().find(|c| ",;\t|".contains(*c)));
+        let alike = found.iter().find(|name| name.eq_ignore_ascii_case(missing));
+        match (other, alike) {
+            (Some('\t'), _) => error.with_hint("fields seem to be separated by tabs: ENCODE CSV (delimiter = '\\t', …)"),
+            (Some(other), _) => error.with_hint(format!("fields seem to be separated by '{other}': ENCODE CSV (delimiter = '{other}', …)")),
+            (None, Some(alike)) => {
+                error.with_hint(format!("names in a header count as they are written: declare the column as \"{alike}\""))
+            }
+            (None, None) => {
+                error.with_hint(format!("fields are separated by '{}', and names count as they are written", self.delimiter.escape_ascii()))
+            }
+        }
     }
 
     /// Appends the fields of one record to `columns`; gives how many columns it has.

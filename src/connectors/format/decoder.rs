@@ -127,10 +127,10 @@ impl Decoder {
     /// Takes the line that names a CSV file's columns; the records after it follow its order.
     ///
     /// # Errors
-    /// `Invalid` if it names a column twice, or lacks one that is NOT NULL.
+    /// `Invalid` if it names a column twice or lacks one.
     pub(crate) fn header(&mut self, line: &[u8]) -> Result<()> {
         match &mut self.records {
-            Records::Csv(records) => records.header(line, &self.columns),
+            Records::Csv(records) => records.header(line),
             Records::Json(_) => Err(Error::bug("JSON records have no header")),
         }
     }

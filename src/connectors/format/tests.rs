@@ -232,10 +232,18 @@ fn csv_follows_rfc_4180_and_postgresql_in_null() {
 
     csv.encoding_options = Options::from([(String::from("header"), String::from("true")), (String::from("delimiter"), String::from(";"))]);
     let mut decoder = Decoder::new(&csv).expect("the types are known");
-    decoder.header(b"c;other;a\r\n").expect("a header");
-    decoder.decode(b"t;zzz;9\n", &[]).expect("a good record");
+    decoder.header(b"c;other;a;b\r\n").expect("a header");
+    decoder.decode(b"t;zzz;9;\n", &[]).expect("a good record");
     assert_eq!(encode(&decoder.finish().expect("columns")), [r#"{"a":9,"b":null,"c":true}"#]);
-    assert!(decoder.header(b"a;b").is_err_and(|e| e.message().contains("lacks column \"c\"")));
+    for (header, lacks, hint) in [
+        ("a;c\n", "lacks column \"b\": it has \"a\", \"c\"", "separated by ';', and"),
+        ("c,b,a\r\n", "lacks column \"a\": it has \"c,b,a\"", "seem to be separated by ',': ENCODE CSV (delimiter = ',', …)"),
+        ("c\tb\ta\n", "lacks column \"a\"", "delimiter = '\\t'"),
+        ("A;b;c", "lacks column \"a\"", "declare the column as \"A\""),
+    ] {
+        let error = decoder.header(header.as_bytes()).expect_err("a column is missing");
+        assert!(error.message().contains(lacks) && error.hint().is_some_and(|h| h.contains(hint)), "{error} {:?}", error.hint());
+    }
     assert!(decoder.header(b"c;c").is_err_and(|e| e.message().contains("twice")));
 }
 

@@ -102,7 +102,7 @@ impl Connector for Datagen {
 
     fn check_source(&self, definition: &SourceDefinition) -> Result<Capabilities> {
         let (plan, _) = settings(definition)?;
-        Ok(Capabilities { bounded: plan.total.is_some(), replayable: true, columns: None })
+        Ok(Capabilities { bounded: plan.total.is_some(), replayable: true, ..Capabilities::default() })
     }
 
     /// The base of timestamps without one is the time of this call; positions carry it, so that every reader makes the same rows.

@@ -89,7 +89,7 @@ impl Connector for Nexmark {
         let settings = settings(definition)?;
         NexmarkRows::new(settings.kind, settings.columns, &definition.schema)?;
         let columns = definition.schema.fields().is_empty().then(|| settings.kind.schema());
-        Ok(Capabilities { bounded: settings.plan.total.is_some(), replayable: true, columns })
+        Ok(Capabilities { bounded: settings.plan.total.is_some(), replayable: true, columns, ..Capabilities::default() })
     }
 
     fn start(&self, definition: &SourceDefinition) -> Result<Positions> {

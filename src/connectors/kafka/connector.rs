@@ -60,7 +60,7 @@ impl Connector for Kafka {
         }
         includes(definition)?;
         Decoder::new(definition)?;
-        Ok(Capabilities { bounded: false, replayable: true, columns: None })
+        Ok(Capabilities { replayable: true, ..Capabilities::default() })
     }
 
     fn start(&self, definition: &SourceDefinition) -> Result<Positions> {

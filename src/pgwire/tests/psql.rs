@@ -212,6 +212,12 @@ fn copy_out_follows_a_view() {
     assert!(said.contains("spring\t2") && said.contains("autumn\t1") && said.contains("autumn\t2"), "{said}");
     let said = server.psql(&["COPY (SELECT email_id, amount FROM campaign ORDER BY 1) TO STDOUT"]);
     assert_eq!(said, "1\t1.50\n2\t\\N\n3\t-0.25\n4\t1.00\n");
+    let said = server.psql(&["\\copy (SELECT email_id, amount FROM campaign ORDER BY 1 LIMIT 2) TO STDOUT CSV HEADER"]);
+    assert_eq!(said, "email_id,amount\n1,1.50\n2,\n");
+    let said = server.psql(&["COPY (SELECT email_id, amount FROM campaign ORDER BY 1 LIMIT 2) TO STDOUT (DELIMITER '|', NULL 'none')"]);
+    assert_eq!(said, "1|1.50\n2|none\n");
+    let said = server.psql(&["COPY (SELECT 1) TO STDOUT (FORMAT binary)"]);
+    assert!(said.contains("0A000") && said.contains("binary"), "{said}");
 }
 
 impl Server {

@@ -125,7 +125,7 @@ pub(super) fn copy(context: &Context<'_>, what: &CopyWhat, options: &[OptionEntr
     let format = copy_format(options)?;
     match what {
         CopyWhat::To(Readable::Query(sql)) => Ok(Bound::CopyOut(CopyOut::Query(query::plan_reading(context, sql)?, format))),
-        CopyWhat::To(Readable::Subscription(name)) => Ok(Bound::CopyOut(CopyOut::Subscribe(target(context, name)?))),
+        CopyWhat::To(Readable::Subscription(name)) => Ok(Bound::CopyOut(CopyOut::Subscribe(target(context, name)?, format))),
         CopyWhat::From { table, columns } => {
             let object = object_of_kind(context, table, Kind::Table)?;
             let columns = match columns.as_slice() {

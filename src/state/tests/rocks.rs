@@ -64,11 +64,15 @@ fn a_checkpoint_is_a_store() {
 #[test]
 fn a_second_opener_is_told_who_and_what() {
     let directory = tempfile::tempdir().unwrap();
-    let _first = open(directory.path()).unwrap();
+    let first = open(directory.path()).unwrap();
     let error = open(directory.path()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Fenced);
     assert!(error.message().contains(&directory.path().display().to_string()), "{error}");
+    let holder = format!("in use by process {} since 2", std::process::id());
+    assert!(error.message().contains(&holder) && error.message().ends_with(" UTC"), "{error}");
     assert!(error.hint().is_some());
+    drop(first);
+    assert!(!directory.path().join("HOLDER").exists(), "nobody holds it any more");
 }
 
 #[test]
