@@ -5,6 +5,7 @@ mod arrays;
 mod cast_call;
 mod convert;
 mod division;
+mod exact_floats;
 mod numbers;
 mod parse;
 mod parse_interval;
@@ -23,7 +24,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 pub(crate) use arithmetic::{Arithmetic, IntegerOperator};
 pub(crate) use cast_call::CastCall;
-pub(crate) use convert::{Conversion, Convert};
+pub(crate) use convert::{Conversion, Convert, convert_value};
 pub(crate) use division::Division;
 pub(crate) use parse_interval::interval as parse_interval;
 pub(crate) use rounding::Rounding;

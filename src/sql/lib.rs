@@ -8,12 +8,14 @@ mod context;
 mod diagnostics;
 mod dialect;
 mod errors;
+mod exact_casts;
 #[cfg(test)]
 mod expected;
 mod floats;
 mod functions;
 mod literals;
 mod marks;
+mod mixed_numbers;
 pub mod moment;
 mod other_meanings;
 mod parser;

@@ -22,7 +22,7 @@ use crate::casts::{self, PostgresTypes};
 use crate::context::Context;
 use crate::errors::{duplicate_column, in_text};
 use crate::parser::{Ast, Name, at, folded, syntax};
-use crate::{Bound, query};
+use crate::{Bound, exact_casts, query};
 
 /// Where an UPDATE keeps new values beside the old row.
 const NEW: &str = "new$";
@@ -301,7 +301,8 @@ fn physical(context: &Context<'_>, expr: Expr, schema: &DFSchema) -> Result<Arc<
     let state = context.planner.session_state();
     let rewritten = expr
         .transform_up(|e| PostgresTypes.rewrite(e, schema, state.config_options()))
-        .and_then(|e| state.create_physical_expr(e.data, schema));
+        .and_then(|e| exact_casts::coerced(e.data, schema))
+        .and_then(|e| state.create_physical_expr(e, schema));
     rewritten.map_err(|e| in_text(e, &context.text))
 }
 
