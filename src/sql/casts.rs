@@ -1,9 +1,12 @@
 //! PostgreSQL's types in expressions: casts, what may be assigned to a column, literals that take the type of what they are compared with.
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as PlanResult};
 use datafusion::config::ConfigOptions;
+use datafusion::functions::core::nullif;
+use datafusion::functions_nested::remove::array_remove_all_udf;
+use datafusion::functions_nested::replace::array_replace_all_udf;
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::expr::{Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
@@ -11,9 +14,10 @@ use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Logical
 use headwater_catalog::Column;
 use headwater_types::{Error, Result};
 
+use crate::conversions::{conversion, converted, is_text, type_of};
 use crate::errors::into_datafusion;
-use crate::mixed_numbers::{self, number_as};
 use crate::functions::{Arithmetic, CastCall, Conversion, Convert, Division, IntegerOperator, Rounding, difference, span};
+use crate::mixed_numbers::{self, number_as};
 use crate::type_names::{sql_name, type_name};
 use crate::types::Length;
 
@@ -38,11 +42,6 @@ impl FunctionRewrite for PostgresTypes {
             other => Ok(Transformed::no(other)),
         }
     }
-}
-
-/// The type of `expr`; of a chain of integer operators without typing it again.
-pub(crate) fn type_of(expr: &Expr, schema: &DFSchema) -> PlanResult<DataType> {
-    Arithmetic::result_type(expr).map_or_else(|| expr.get_type(schema), Ok)
 }
 
 /// A cast that is written cuts text to its length, and rounds times.
@@ -83,6 +82,8 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema) -> PlanResult<Transform
             let args = call.args.into_iter().map(shown).collect();
             Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(call.func, args))))
         }
+        "array_remove" | "array_replace" | "array_length" => Ok(Transformed::yes(of_arrays(call))),
+        "encode" | "convert_from" => Ok(Transformed::yes(of_bytes(call))),
         "coalesce" | "greatest" | "least" | "make_array" => mixed_numbers::rewrite_arguments(call, schema),
         "nullif" => mixed_numbers::rewrite_nullif(call, schema),
         name @ ("to_timestamp" | "to_date") if call.args.len() > 1 => {
@@ -93,64 +94,24 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema) -> PlanResult<Transform
     }
 }
 
-fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-}
-
-/// The conversion to use instead of Arrow's cast, where that differs.
-fn conversion(from: &DataType, to: &DataType) -> Option<Conversion> {
-    let differs = match to {
-        _ if from == to || from.is_null() => false,
-        DataType::Utf8 => matches!(
-            from,
-            DataType::Timestamp(..)
-                | DataType::Float32
-                | DataType::Float64
-                | DataType::Interval(_)
-                | DataType::Binary
-                | DataType::FixedSizeBinary(16)
-                | DataType::Time64(_)
-                | DataType::List(_)
-        ),
-        DataType::Int16 | DataType::Int32 | DataType::Int64 => is_text(from) || (from.is_numeric() && !holds_integers(to, from)),
-        DataType::Decimal128(..) => is_text(from) || (from.is_numeric() && !holds_decimals(to, from)),
-        DataType::Float32 | DataType::Float64 => is_text(from) || from.is_decimal(),
-        DataType::Boolean | DataType::Date32 | DataType::Binary => is_text(from),
-        DataType::Time64(TimeUnit::Microsecond) | DataType::Timestamp(TimeUnit::Microsecond, _) | DataType::Interval(_) => is_text(from),
-        DataType::FixedSizeBinary(16) | DataType::List(_) => is_text(from),
-        _ => false,
-    };
-    differs.then(|| Conversion::To(to.clone()))
-}
-
-/// True if every value of the integer type `from` is one of `to`.
-fn holds_integers(to: &DataType, from: &DataType) -> bool {
-    from.is_signed_integer() && from.primitive_width() <= to.primitive_width()
-}
-
-/// True if every value of `from` is one of the numeric type `to`.
-fn holds_decimals(to: &DataType, from: &DataType) -> bool {
-    let DataType::Decimal128(precision, scale) = to else { return false };
-    let whole = i16::from(*precision) - i16::from(*scale);
-    match from {
-        DataType::Decimal128(p, s) => s <= scale && i16::from(*p) - i16::from(*s) <= whole,
-        DataType::Int16 => whole >= 5,
-        DataType::Int32 => whole >= 10,
-        DataType::Int64 => whole >= 19,
-        _ => false,
+/// PostgreSQL removes and replaces every such element, and an array without elements has no length.
+fn of_arrays(call: ScalarFunction) -> Expr {
+    match call.name() {
+        "array_remove" => array_remove_all_udf().call(call.args),
+        "array_replace" => array_replace_all_udf().call(call.args),
+        _ => nullif().call(vec![Expr::ScalarFunction(call), lit(0u64)]),
     }
 }
 
-/// `expr`, of type `from`, as one of type `to`.
-pub(crate) fn converted(expr: Expr, from: &DataType, to: &DataType) -> Expr {
-    match conversion(from, to) {
-        Some(conversion) => Convert::call(conversion, expr),
-        None if from == to => expr,
-        None => Expr::Cast(Cast::new(Box::new(expr), to.clone())),
+/// A text literal that bytes are asked for is a literal of them.
+fn of_bytes(mut call: ScalarFunction) -> Expr {
+    if let Some(value) = call.args.first_mut().filter(|value| is_text_literal(value)) {
+        *value = converted(std::mem::take(value), &DataType::Utf8, &DataType::Binary);
     }
+    Expr::ScalarFunction(call)
 }
 
-pub(crate) fn rewrite_binary(binary: BinaryExpr, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
+fn rewrite_binary(binary: BinaryExpr, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
     if matches!(binary.op, Operator::And | Operator::Or) {
         return Ok(Transformed::no(Expr::BinaryExpr(binary)));
     }
@@ -240,7 +201,7 @@ fn has_literals(data_type: &DataType) -> bool {
 }
 
 /// Text beside a value that is not, without a literal: PostgreSQL has no such operators.
-fn mixes(text: &DataType, other: &DataType) -> bool {
+pub(crate) fn mixes(text: &DataType, other: &DataType) -> bool {
     *text == DataType::Utf8 && (other.is_numeric() || matches!(other, DataType::Boolean | DataType::Date32 | DataType::Timestamp(..)))
 }
 

@@ -5,6 +5,7 @@ mod binder;
 mod bound;
 mod casts;
 mod context;
+mod conversions;
 mod diagnostics;
 mod dialect;
 mod errors;

@@ -6,9 +6,9 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{InList, InSubquery, ScalarFunction};
-use datafusion::logical_expr::{BinaryExpr, Case, Expr, LogicalPlanBuilder, Operator, Subquery};
+use datafusion::logical_expr::{Case, Expr, LogicalPlanBuilder, Subquery};
 
-use crate::casts::{converted, rewrite_binary, type_of};
+use crate::conversions::{converted, type_of};
 use crate::functions::convert_value;
 
 /// True if PostgreSQL has no operator for these two but that of double precision: real beside an integer or a numeric, double precision beside any
@@ -120,7 +120,8 @@ pub(crate) fn rewrite_nullif(call: ScalarFunction, schema: &DFSchema) -> Result<
     if !meet_as_doubles(left, right) {
         return Ok(Transformed::no(Expr::ScalarFunction(call)));
     }
-    let equal = rewrite_binary(BinaryExpr::new(Box::new(a.clone()), Operator::Eq, Box::new(b.clone())), schema)?.data;
+    let double = |expr: &Expr, from: &DataType| number_as(expr.clone(), from, &DataType::Float64);
+    let equal = double(a, left).eq(double(b, right));
     let null = Expr::Literal(ScalarValue::try_from(left)?, None);
     let case = Case::new(None, vec![(Box::new(equal), Box::new(null))], Some(Box::new(a.clone())));
     Ok(Transformed::yes(Expr::Case(case)))

@@ -6,8 +6,9 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExp
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use crate::casts::{both_clocks, both_moments, converted, is_text_literal};
-use crate::functions::{Division, difference, extract};
+use crate::casts::{both_clocks, both_moments, is_text_literal};
+use crate::conversions::converted;
+use crate::functions::{Division, IntervalScale, difference, extract};
 use crate::marks::INTEGER;
 use crate::mixed_numbers::{meet_as_doubles, number_as};
 
@@ -21,7 +22,8 @@ impl ExprPlanner for PlannedTypes {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> PlanResult<PlannerResult<RawBinaryExpr>> {
         let computes = matches!(expr.op, BinaryOperator::Plus | BinaryOperator::Minus | BinaryOperator::Multiply | BinaryOperator::Modulo);
         // A number beside these leaves nothing to do: a long sum is not typed anew at each of its signs.
-        if computes && [&expr.right, &expr.left].iter().any(|side| is_number(side, schema)) {
+        let scales = expr.op == BinaryOperator::Multiply && [&expr.left, &expr.right].iter().any(|side| is_interval(side, schema));
+        if computes && !scales && [&expr.right, &expr.left].iter().any(|side| is_number(side, schema)) {
             return Ok(PlannerResult::Original(with_doubles(expr, schema)));
         }
         let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else {
@@ -29,7 +31,13 @@ impl ExprPlanner for PlannedTypes {
         };
         let (expr, left, right) = with_typed_sides(expr, left, right);
         let doubles = (computes || expr.op == BinaryOperator::Divide) && meet_as_doubles(&left, &right);
-        let (expr, left, right) = if doubles { (with_doubles(expr, schema), DataType::Float64, DataType::Float64) } else { (expr, left, right) };
+        let (expr, left, right) =
+            if doubles { (with_doubles(expr, schema), DataType::Float64, DataType::Float64) } else { (expr, left, right) };
+        if matches!(expr.op, BinaryOperator::Multiply | BinaryOperator::Divide)
+            && let Some(scaled) = scaled(&expr, &left, &right)
+        {
+            return Ok(PlannerResult::Planned(scaled));
+        }
         if expr.op == BinaryOperator::Divide
             && let Some(quotient) = Division::quotient(&left, &right)
         {
@@ -52,8 +60,28 @@ impl ExprPlanner for PlannedTypes {
     }
 }
 
+/// An interval times a number, a number times an interval, or an interval divided by a number.
+fn scaled(expr: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<Expr> {
+    let divides = expr.op == BinaryOperator::Divide;
+    let (interval, number, from) = match (left, right) {
+        (DataType::Interval(_), number) if number.is_numeric() => (&expr.left, &expr.right, number),
+        (number, DataType::Interval(_)) if number.is_numeric() && !divides => (&expr.right, &expr.left, number),
+        _ => return None,
+    };
+    Some(IntervalScale::call(interval.clone(), number_as(number.clone(), from, &DataType::Float64), divides))
+}
+
 fn is_number(expr: &Expr, schema: &DFSchema) -> bool {
     leaf_type(expr, schema).is_some_and(|t| t.is_numeric())
+}
+
+/// True for an interval, and for a sum with one beside it.
+fn is_interval(expr: &Expr, schema: &DFSchema) -> bool {
+    let is = |t: DataType| matches!(t, DataType::Interval(_));
+    match expr {
+        Expr::BinaryExpr(binary) => [&binary.left, &binary.right].into_iter().any(|side| leaf_type(side, schema).is_some_and(is)),
+        other => other.get_type(schema).is_ok_and(is),
+    }
 }
 
 fn leaf_type(expr: &Expr, schema: &DFSchema) -> Option<DataType> {

@@ -64,7 +64,10 @@ impl Planner {
     /// `Bug` if two functions cannot live together.
     pub fn new(extensions: Extensions) -> Result<Planner> {
         let state = SessionStateBuilder::new().with_config(settings()).with_default_features();
-        let state = state.with_optimizer_rules(batch_rules()).with_analyzer_rule(Arc::new(ExactCasts)).with_analyzer_rule(Arc::new(EqualFloats::new()));
+        let state = state
+            .with_optimizer_rules(batch_rules())
+            .with_analyzer_rule(Arc::new(ExactCasts))
+            .with_analyzer_rule(Arc::new(EqualFloats::new()));
         let mut state = state.with_physical_optimizer_rules(physical_rules()).build();
         headwater_operators::register(&mut state)?;
         for function in crate::functions::library().into_iter().chain(extensions.scalar) {
