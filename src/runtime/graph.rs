@@ -367,12 +367,7 @@ mod tests {
         let hop = Hop::new(&Arc::new(Schema::new(vec![time])), 0, Windows::hop(span(60), span(3_600), None).unwrap()).unwrap();
         let schema = hop.schema().clone();
         let union: Arc<dyn OperatorSpec> = Arc::new(Union::new(2));
-        let node = |spec: Arc<dyn OperatorSpec>, inputs: Vec<Input>| PlanNode {
-            spec,
-            inputs,
-            schema: schema.clone(),
-            properties: Properties::default(),
-        };
+        let node = |spec: Arc<dyn OperatorSpec>, inputs: Vec<Input>| PlanNode { spec, inputs, schema: schema.clone(), properties: Properties::default() };
         let source = Input::Relation(TableId::new(ObjectId(1), TableId::ROWS));
         let nodes = vec![node(Arc::new(hop), vec![source]), node(union, vec![Input::Node(0), Input::Node(0)])];
         let plan = Plan { nodes, refusing: None };
