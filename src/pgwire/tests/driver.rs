@@ -179,9 +179,14 @@ async fn columns_that_were_described_stay() {
     let client = connect(port).await;
     client.batch_execute("CREATE TABLE t (a INT)").await.expect("a table");
     let statement = client.prepare("SELECT * FROM t").await.expect("a prepared statement");
+    client.batch_execute("PREPARE p AS SELECT * FROM t").await.expect("one of SQL's");
     client.batch_execute("DROP TABLE t; CREATE TABLE t (a INT); INSERT INTO t VALUES (7)").await.expect("another of that name");
     assert_eq!(client.query_one(&statement, &[]).await.expect("a row").get::<_, i32>(0), 7);
+    client.batch_execute("EXECUTE p").await.expect("the same columns");
     client.batch_execute("DROP TABLE t; CREATE TABLE t (a TEXT)").await.expect("one with other columns");
-    let error = client.query(&statement, &[]).await.expect_err("other columns");
-    assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("0A000"));
+    let by_protocol = client.query(&statement, &[]).await.expect_err("other columns");
+    let by_sql = client.batch_execute("EXECUTE p").await.expect_err("other columns");
+    for error in [by_protocol, by_sql] {
+        assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("0A000"));
+    }
 }
