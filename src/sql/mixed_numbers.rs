@@ -64,9 +64,14 @@ pub(crate) fn compared<const N: usize>(sides: [Expr; N], schema: &DFSchema) -> [
 
 /// The float that the values of a list and what is looked up in it become; none if they are of one kind.
 pub(crate) fn list_type(list: &InList, value: &DataType, schema: &DFSchema) -> Option<DataType> {
-    let items = types(&list.list, schema);
-    let differ = items.iter().any(|item| meet_as_doubles(item, value) || items.iter().any(|other| meet_as_doubles(item, other)));
-    let doubles = items.iter().chain([value]).any(|t| *t == DataType::Float64);
+    let mut kinds = vec![value.clone()];
+    for data_type in list.list.iter().filter_map(|item| type_of(item, schema).ok()) {
+        if !kinds.contains(&data_type) {
+            kinds.push(data_type);
+        }
+    }
+    let differ = kinds.iter().any(|a| kinds.iter().any(|b| meet_as_doubles(a, b)));
+    let doubles = kinds.contains(&DataType::Float64);
     differ.then_some(if doubles { DataType::Float64 } else { DataType::Float32 })
 }
 
