@@ -35,6 +35,9 @@ def psycopg_session():
             assert [row[0] for row in cursor] == list(range(100))
         for binary in (False, True):
             assert session.execute("SELECT numbers FROM t WHERE id = %s", (7,), binary=binary).fetchone() == ([7, None],)
+        # Text comes without a type.
+        assert session.execute("SELECT %s || %s", ("a", "b")).fetchone() == ("ab",)
+        assert session.execute("SELECT id FROM t ORDER BY id LIMIT %s OFFSET %s", (1, 7)).fetchone() == (7,)
 
 
 async def asyncpg_session():
@@ -42,6 +45,10 @@ async def asyncpg_session():
     assert [tuple(row) for row in await session.fetch("SELECT id FROM t WHERE id > $1 ORDER BY id", 97)] == [(98,), (99,)]
     # It looks the type of the array up, with an array of OIDs.
     assert await session.fetchval("SELECT numbers FROM t WHERE id = $1", 7) == [7, None]
+    await session.execute("INSERT INTO t VALUES ($1, $2)", 2000, [1, None, 3])
+    assert await session.fetchval("SELECT numbers FROM t WHERE id = $1", 2000) == [1, None, 3]
+    assert await session.fetchval("SELECT $1::text[]", ["a", None, ""]) == ["a", None, ""]
+    assert await session.fetchval("SELECT id FROM t ORDER BY id LIMIT $1 OFFSET $2", 1, 7) == 7
     for statement in ("SELECT nosuch", "SELECT 1 / (id - id) FROM t"):
         try:
             await asyncio.wait_for(session.fetch(statement), 10)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::scalar::ScalarValue;
 use futures::future::BoxFuture;
@@ -65,13 +65,23 @@ pub struct Prepared {
     pub columns: Option<SchemaRef>,
 }
 
+/// A statement of SQL's PREPARE.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    statement: Statement,
+    /// The types of `$1` …, where they are known before there are values.
+    types: Vec<Option<DataType>>,
+    /// What it returns, if all types are known.
+    columns: Option<SchemaRef>,
+}
+
 /// One conversation with a database.
 pub struct Session {
     pub(crate) shared: Arc<Shared>,
     pub(crate) settings: Settings,
     pub(crate) block: Option<Block>,
     pub(crate) cursors: HashMap<String, Cursor>,
-    pub(crate) prepared: HashMap<String, Statement>,
+    pub(crate) prepared: HashMap<String, Named>,
     /// In a script: views created so far, whose sources are held until the script needs their rows.
     pub(crate) script: Option<Vec<ObjectId>>,
     /// What the running statement has to say beside its outcome.
@@ -136,7 +146,7 @@ impl Session {
     /// # Errors
     /// What the statement says; inside a block the block fails with it.
     pub async fn run(&mut self, statement: &Statement) -> Result<Outcome> {
-        self.run_with(statement, &[], None).await
+        self.run_with(statement, Call::default()).await
     }
 
     /// Finds the types of a statement's parameters and what it returns. `types` are those that the client knows.
@@ -153,9 +163,9 @@ impl Session {
         match bound {
             Bound::Fetch(fetch) if !fetch.skip => Ok(self.cursor_columns(&fetch.name)),
             Bound::Execute(name, values) => {
-                let Some(statement) = self.prepared.get(name) else { return Ok(None) };
-                let types: Vec<Option<DataType>> = values.iter().map(|v| Some(v.data_type())).collect();
-                let bound = self.shared.planner.bind_prepared(statement, &self.shared.catalog(), &self.settings, &types)?;
+                let Some(named) = self.prepared.get(name) else { return Ok(None) };
+                let types = named.types_with(values);
+                let bound = self.shared.planner.bind_prepared(&named.statement, &self.shared.catalog(), &self.settings, &types)?;
                 Ok(bound.columns())
             }
             _ => Ok(bound.columns()),
@@ -174,17 +184,18 @@ impl Session {
     /// As [`Session::run`].
     pub async fn run_prepared(&mut self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> Result<Outcome> {
         let types: Vec<Option<DataType>> = prepared.parameters.iter().cloned().map(Some).collect();
-        self.run_with(&prepared.statement, &types, Some(parameters)).await
+        let columns = prepared.columns.clone();
+        self.run_with(&prepared.statement, Call { types, values: Some(parameters), columns }).await
     }
 
-    async fn run_with(&mut self, statement: &Statement, types: &[Option<DataType>], values: Option<Vec<ScalarValue>>) -> Result<Outcome> {
+    async fn run_with(&mut self, statement: &Statement, call: Call) -> Result<Outcome> {
         let mut cancelled = self.cancel.0.subscribe();
         cancelled.mark_unchanged();
         let mut running = self.activity.begin(statement.text());
         self.notices.clear();
         let mut end: BoxFuture<'static, Error> = Box::pin(early_end(cancelled, self.settings.statement_timeout()));
         let outcome = tokio::select! {
-            outcome = self.dispatch(statement, types, values) => outcome,
+            outcome = self.dispatch(statement, call) => outcome,
             error = &mut end => Err(self.with_what_is_left(statement, error)),
         };
         if let (Err(_), Some(block)) = (&outcome, &mut self.block) {
@@ -211,13 +222,16 @@ impl Session {
         }
     }
 
-    async fn dispatch(&mut self, statement: &Statement, types: &[Option<DataType>], values: Option<Vec<ScalarValue>>) -> Result<Outcome> {
-        let bound = self.shared.planner.bind_prepared(statement, &self.shared.catalog(), &self.settings, types)?;
-        let bound = match values {
+    async fn dispatch(&mut self, statement: &Statement, call: Call) -> Result<Outcome> {
+        let bound = self.shared.planner.bind_prepared(statement, &self.shared.catalog(), &self.settings, &call.types)?;
+        let shown = bound.columns();
+        if let (Some(then), Some(now)) = (&call.columns, &shown) {
+            check_unchanged(then, now)?;
+        }
+        let bound = match call.values {
             Some(values) => bound.with_parameters(&values)?,
             None => bound,
         };
-        let shown = bound.columns();
         let outcome = self.perform(bound, statement).await?;
         Ok(match shown {
             Some(shown) => with_names(outcome, &shown),
@@ -255,7 +269,7 @@ impl Session {
             Bound::Close(name) => self.close_cursor(name),
             Bound::Discard => self.discard(),
             Bound::Unlisten => Ok(Outcome::done("UNLISTEN")),
-            Bound::Prepare(name, statement) => self.prepare_named(name, *statement),
+            Bound::Prepare(name, types, statement) => self.prepare_named(name, types, *statement),
             Bound::Execute(name, values) => self.execute_named(&name, values).await,
             Bound::Deallocate(name) => self.deallocate(name),
             Bound::CopyFrom(copy) => self.copy_from(copy).await,
@@ -306,20 +320,32 @@ impl Session {
         self.settings.get(name).map(str::to_owned)
     }
 
-    /// The text of a prepared statement of SQL's PREPARE.
-    fn prepare_named(&mut self, name: String, statement: Statement) -> Result<Outcome> {
+    /// SQL's PREPARE.
+    fn prepare_named(&mut self, name: String, declared: Vec<Option<DataType>>, statement: Statement) -> Result<Outcome> {
         if self.prepared.contains_key(&name) {
             return Err(Error::exists(format!("prepared statement \"{name}\" already exists")).with_sqlstate("42P05"));
         }
-        self.prepared.insert(name, statement);
+        let bound = self.shared.planner.bind_prepared(&statement, &self.shared.catalog(), &self.settings, &declared)?;
+        let mut types = bound.known_parameters()?;
+        types.resize(types.len().max(declared.len()), None);
+        for (known, declared) in types.iter_mut().zip(declared) {
+            *known = declared.or(known.take());
+        }
+        let columns = if types.iter().all(Option::is_some) { bound.columns() } else { None };
+        self.prepared.insert(name, Named { statement, types, columns });
         Ok(Outcome::done("PREPARE"))
     }
 
     async fn execute_named(&mut self, name: &str, values: Vec<ScalarValue>) -> Result<Outcome> {
         let missing = || Error::not_found(format!("prepared statement \"{name}\" does not exist")).with_sqlstate("26000");
-        let statement = self.prepared.get(name).cloned().ok_or_else(missing)?;
-        let types: Vec<Option<DataType>> = values.iter().map(|v| Some(v.data_type())).collect();
-        Box::pin(self.dispatch(&statement, &types, Some(values))).await
+        let named = self.prepared.get(name).cloned().ok_or_else(missing)?;
+        let (expected, given) = (named.types.len(), values.len());
+        if expected != given {
+            let error = Error::invalid(format!("wrong number of parameters for prepared statement \"{name}\"")).with_sqlstate("42601");
+            return Err(error.with_detail(format!("expected {expected} parameters but got {given}")));
+        }
+        let types = named.types_with(&values);
+        Box::pin(self.dispatch(&named.statement, Call { types, values: Some(values), columns: named.columns })).await
     }
 
     fn deallocate(&mut self, name: Option<String>) -> Result<Outcome> {
@@ -356,6 +382,32 @@ impl Session {
         self.prepared.clear();
         Ok(Outcome::done("DISCARD ALL"))
     }
+}
+
+impl Named {
+    /// The types of its parameters when they have these values.
+    fn types_with(&self, values: &[ScalarValue]) -> Vec<Option<DataType>> {
+        let given = |at: usize| values.get(at).map(ScalarValue::data_type);
+        self.types.iter().enumerate().map(|(at, known)| known.clone().or_else(|| given(at))).collect()
+    }
+}
+
+/// With what a statement is run: the types and values of `$1` …, and the columns that it is known to return.
+#[derive(Default)]
+struct Call {
+    types: Vec<Option<DataType>>,
+    values: Option<Vec<ScalarValue>>,
+    columns: Option<SchemaRef>,
+}
+
+/// # Errors
+/// `Unsupported` if what a client was told of a statement's columns does not hold any more.
+fn check_unchanged(then: &Schema, now: &Schema) -> Result<()> {
+    let same = |(a, b): (&FieldRef, &FieldRef)| a.name() == b.name() && a.data_type() == b.data_type() && a.metadata() == b.metadata();
+    if then.fields().len() == now.fields().len() && then.fields().iter().zip(now.fields()).all(same) {
+        return Ok(());
+    }
+    Err(Error::unsupported("cached plan must not change result type"))
 }
 
 /// Ready when the statement is cancelled, or has taken longer than `timeout`, with the error that says which.

@@ -30,7 +30,7 @@ pub(crate) fn bind(
     let mut context = Context::new(planner, catalog, settings, statement.source().clone());
     context.parameters = types.to_vec();
     if let Ast::Query(query) = statement.ast() {
-        placeholders::typed_by_casts(query, &mut context.parameters);
+        placeholders::typed_by_places(query, &mut context.parameters);
     }
     dispatch(&context, statement, statement.ast()).map_err(|error| located(error, statement))
 }
@@ -74,7 +74,7 @@ fn dispatch(context: &Context<'_>, statement: &Statement, ast: &Ast) -> Result<B
         Ast::Close(name) => Bound::Close(name.clone()),
         Ast::Discard => Bound::Discard,
         Ast::Unlisten => Bound::Unlisten,
-        Ast::Prepare(name, prepared) => Bound::Prepare(name.clone(), prepared.clone()),
+        Ast::Prepare(name, types, prepared) => session::prepare(name, types, prepared)?,
         Ast::Execute(name, values) => session::execute(context, name, values)?,
         Ast::Deallocate(name) => Bound::Deallocate(name.clone()),
         Ast::Copy(what, options) => session::copy(context, what, options)?,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::PhysicalExpr;
 use headwater_catalog::Object;
@@ -74,8 +74,8 @@ pub enum Bound {
     Discard,
     /// UNLISTEN: there is never anything to do.
     Unlisten,
-    /// PREPARE name AS statement.
-    Prepare(String, Box<crate::Statement>),
+    /// PREPARE name (types) AS statement; no type where it is left open.
+    Prepare(String, Vec<Option<DataType>>, Box<crate::Statement>),
     /// EXECUTE name (values): constant expressions, evaluated.
     Execute(String, Vec<datafusion::scalar::ScalarValue>),
     /// DEALLOCATE name; no name: ALL.

@@ -1,9 +1,12 @@
 //! PostgreSQL's types in expressions: casts, what may be assigned to a column, literals that take the type of what they are compared with.
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as PlanResult};
 use datafusion::config::ConfigOptions;
+use datafusion::functions::core::nullif;
+use datafusion::functions_nested::remove::array_remove_all_udf;
+use datafusion::functions_nested::replace::array_replace_all_udf;
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::expr::{Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
@@ -11,8 +14,10 @@ use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Logical
 use headwater_catalog::Column;
 use headwater_types::{Error, Result};
 
+use crate::conversions::{conversion, converted, is_text, type_of};
 use crate::errors::into_datafusion;
 use crate::functions::{Arithmetic, CastCall, Conversion, Convert, Division, IntegerOperator, Rounding, difference, span};
+use crate::mixed_numbers::{self, number_as};
 use crate::type_names::{sql_name, type_name};
 use crate::types::Length;
 
@@ -32,14 +37,11 @@ impl FunctionRewrite for PostgresTypes {
             Expr::BinaryExpr(binary) => rewrite_binary(binary, schema),
             Expr::InList(list) => rewrite_list(list, schema),
             Expr::Between(between) => rewrite_between(between, schema),
+            Expr::Case(case) => mixed_numbers::rewrite_case(case, schema),
+            Expr::InSubquery(within) => mixed_numbers::rewrite_within(within, schema),
             other => Ok(Transformed::no(other)),
         }
     }
-}
-
-/// The type of `expr`; of a chain of integer operators without typing it again.
-fn type_of(expr: &Expr, schema: &DFSchema) -> PlanResult<DataType> {
-    Arithmetic::result_type(expr).map_or_else(|| expr.get_type(schema), Ok)
 }
 
 /// A cast that is written cuts text to its length, and rounds times.
@@ -80,6 +82,10 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema) -> PlanResult<Transform
             let args = call.args.into_iter().map(shown).collect();
             Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(call.func, args))))
         }
+        "array_remove" | "array_replace" | "array_length" => Ok(Transformed::yes(of_arrays(call))),
+        "encode" | "convert_from" => Ok(Transformed::yes(of_bytes(call))),
+        "coalesce" | "greatest" | "least" | "make_array" => mixed_numbers::rewrite_arguments(call, schema),
+        "nullif" => mixed_numbers::rewrite_nullif(call, schema),
         name @ ("to_timestamp" | "to_date") if call.args.len() > 1 => {
             let error = Error::unsupported(format!("{name}(text, format) is not supported"));
             Err(into_datafusion(error.with_hint("a cast reads ISO forms: '2020-01-31 10:00'::timestamp")))
@@ -88,60 +94,21 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema) -> PlanResult<Transform
     }
 }
 
-fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-}
-
-/// The conversion to use instead of Arrow's cast, where that differs.
-fn conversion(from: &DataType, to: &DataType) -> Option<Conversion> {
-    let differs = match to {
-        _ if from == to || from.is_null() => false,
-        DataType::Utf8 => matches!(
-            from,
-            DataType::Timestamp(..)
-                | DataType::Float32
-                | DataType::Float64
-                | DataType::Interval(_)
-                | DataType::Binary
-                | DataType::FixedSizeBinary(16)
-                | DataType::Time64(_)
-                | DataType::List(_)
-        ),
-        DataType::Int16 | DataType::Int32 | DataType::Int64 => is_text(from) || (from.is_numeric() && !holds_integers(to, from)),
-        DataType::Decimal128(..) => is_text(from) || (from.is_numeric() && !holds_decimals(to, from)),
-        DataType::Float32 | DataType::Float64 | DataType::Boolean | DataType::Date32 | DataType::Binary => is_text(from),
-        DataType::Time64(TimeUnit::Microsecond) | DataType::Timestamp(TimeUnit::Microsecond, _) | DataType::Interval(_) => is_text(from),
-        DataType::FixedSizeBinary(16) | DataType::List(_) => is_text(from),
-        _ => false,
-    };
-    differs.then(|| Conversion::To(to.clone()))
-}
-
-/// True if every value of the integer type `from` is one of `to`.
-fn holds_integers(to: &DataType, from: &DataType) -> bool {
-    from.is_signed_integer() && from.primitive_width() <= to.primitive_width()
-}
-
-/// True if every value of `from` is one of the numeric type `to`.
-fn holds_decimals(to: &DataType, from: &DataType) -> bool {
-    let DataType::Decimal128(precision, scale) = to else { return false };
-    let whole = i16::from(*precision) - i16::from(*scale);
-    match from {
-        DataType::Decimal128(p, s) => s <= scale && i16::from(*p) - i16::from(*s) <= whole,
-        DataType::Int16 => whole >= 5,
-        DataType::Int32 => whole >= 10,
-        DataType::Int64 => whole >= 19,
-        _ => false,
+/// PostgreSQL removes and replaces every such element, and an array without elements has no length.
+fn of_arrays(call: ScalarFunction) -> Expr {
+    match call.name() {
+        "array_remove" => array_remove_all_udf().call(call.args),
+        "array_replace" => array_replace_all_udf().call(call.args),
+        _ => nullif().call(vec![Expr::ScalarFunction(call), lit(0u64)]),
     }
 }
 
-/// `expr`, of type `from`, as one of type `to`.
-pub(crate) fn converted(expr: Expr, from: &DataType, to: &DataType) -> Expr {
-    match conversion(from, to) {
-        Some(conversion) => Convert::call(conversion, expr),
-        None if from == to => expr,
-        None => Expr::Cast(Cast::new(Box::new(expr), to.clone())),
+/// A text literal that bytes are asked for is a literal of them.
+fn of_bytes(mut call: ScalarFunction) -> Expr {
+    if let Some(value) = call.args.first_mut().filter(|value| is_text_literal(value)) {
+        *value = converted(std::mem::take(value), &DataType::Utf8, &DataType::Binary);
     }
+    Expr::ScalarFunction(call)
 }
 
 fn rewrite_binary(binary: BinaryExpr, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
@@ -152,7 +119,7 @@ fn rewrite_binary(binary: BinaryExpr, schema: &DFSchema) -> PlanResult<Transform
         return Ok(Transformed::no(Expr::BinaryExpr(binary)));
     };
     let compares = compares(binary.op);
-    let computes = matches!(binary.op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo);
+    let computes = computes(binary.op);
     let takes_over = |other: &DataType| (compares && has_literals(other)) || (computes && other.is_numeric());
     let BinaryExpr { left: l, op, right: r } = binary;
     match (is_text_literal(&l), is_text_literal(&r)) {
@@ -176,6 +143,10 @@ fn rewrite_binary(binary: BinaryExpr, schema: &DFSchema) -> PlanResult<Transform
 /// `l op r` of these types as what PostgreSQL means by it: integers that do not overflow, divisions that fail on zero, differences in days, intervals
 /// compared by their length.
 fn settled((l, left): (Expr, &DataType), op: Operator, (r, right): (Expr, &DataType)) -> PlanResult<Transformed<Expr>> {
+    if mixed_numbers::meet_as_doubles(left, right) && (compares(op) || computes(op)) {
+        let double = &DataType::Float64;
+        return settled((number_as(l, left, double), double), op, (number_as(r, right, double), double));
+    }
     let plain = |l: Expr, r: Expr| Expr::BinaryExpr(BinaryExpr::new(Box::new(l), op, Box::new(r)));
     let is_interval = |t: &DataType| matches!(t, DataType::Interval(_));
     let integers = (left.is_integer() && right.is_integer()).then(|| IntegerOperator::of(op)).flatten();
@@ -210,6 +181,10 @@ fn compares(operator: Operator) -> bool {
     matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
+fn computes(operator: Operator) -> bool {
+    matches!(operator, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo)
+}
+
 /// Types of which a text literal beside one of their values is one, too.
 fn has_literals(data_type: &DataType) -> bool {
     data_type.is_numeric()
@@ -226,7 +201,7 @@ fn has_literals(data_type: &DataType) -> bool {
 }
 
 /// Text beside a value that is not, without a literal: PostgreSQL has no such operators.
-fn mixes(text: &DataType, other: &DataType) -> bool {
+pub(crate) fn mixes(text: &DataType, other: &DataType) -> bool {
     *text == DataType::Utf8 && (other.is_numeric() || matches!(other, DataType::Boolean | DataType::Date32 | DataType::Timestamp(..)))
 }
 
@@ -240,12 +215,17 @@ fn rewrite_list(list: InList, schema: &DFSchema) -> PlanResult<Transformed<Expr>
     if is_interval || !(list.expr.is_volatile() || list.list.iter().all(is_constant)) {
         return as_equalities(list, schema);
     }
-    if !has_literals(&data_type) || !list.list.iter().any(is_text_literal) {
+    if !has_literals(&data_type) {
         return Ok(Transformed::no(Expr::InList(list)));
     }
     let as_value = |item: Expr| if is_text_literal(&item) { converted(item, &DataType::Utf8, &data_type) } else { item };
     let items = list.list.into_iter().map(as_value).collect();
-    Ok(Transformed::yes(Expr::InList(InList::new(list.expr, items, list.negated))))
+    let list = InList::new(list.expr, items, list.negated);
+    match mixed_numbers::list_type(&list, &data_type, schema) {
+        Some(_) if list.list.len() == 1 => as_equalities(list, schema),
+        Some(common) => mixed_numbers::list_as(list, &data_type, &common, schema),
+        None => Ok(Transformed::yes(Expr::InList(list))),
+    }
 }
 
 fn is_constant(expr: &Expr) -> bool {
@@ -262,12 +242,13 @@ fn as_equalities(list: InList, schema: &DFSchema) -> PlanResult<Transformed<Expr
 
 fn rewrite_between(between: Between, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
     let Ok(data_type) = type_of(&between.expr, schema) else { return Ok(Transformed::no(Expr::Between(between))) };
-    if !has_literals(&data_type) || !(is_text_literal(&between.low) || is_text_literal(&between.high)) {
+    if !has_literals(&data_type) {
         return Ok(Transformed::no(Expr::Between(between)));
     }
-    let as_value = |item: Expr| Box::new(if is_text_literal(&item) { converted(item, &DataType::Utf8, &data_type) } else { item });
-    let (low, high) = (as_value(*between.low), as_value(*between.high));
-    Ok(Transformed::yes(Expr::Between(Between::new(between.expr, between.negated, low, high))))
+    let as_value = |item: Expr| if is_text_literal(&item) { converted(item, &DataType::Utf8, &data_type) } else { item };
+    let sides = [*between.expr, as_value(*between.low), as_value(*between.high)];
+    let [expr, low, high] = mixed_numbers::compared(sides, schema).map(Box::new);
+    Ok(Transformed::yes(Expr::Between(Between::new(expr, between.negated, low, high))))
 }
 
 /// `expr`, of columns of `schema`, as a value of `to`; a text that is too long for it fails.

@@ -129,6 +129,14 @@ fn cast_function(name: &str, data_type: &str) -> Option<Arc<ScalarUDF>> {
     Some(Arc::new(CastCall::function(name, crate::types::field(&data_type).ok()?)))
 }
 
+/// The type of a literal that is a date or a timestamp.
+fn moment_type(arg: &Expr) -> Option<DataType> {
+    match arg {
+        Expr::Literal(value, _) => Some(value.data_type()).filter(|t| matches!(t, DataType::Date32 | DataType::Timestamp(..))),
+        _ => None,
+    }
+}
+
 /// Table functions know integers as bigint only.
 fn wide(arg: Expr) -> Expr {
     match &arg {
@@ -152,6 +160,10 @@ impl ContextProvider for Context<'_> {
         let schema = DFSchema::empty();
         let args =
             args.into_iter().map(|arg| simplifier.simplify(simplifier.coerce(arg, &schema)?).map(wide)).collect::<Result<Vec<_>>>()?;
+        if let Some(moment) = args.iter().find_map(moment_type) {
+            let error = Error::unsupported(format!("{name} of {} is not supported", crate::type_names::type_name(&moment)));
+            return Err(into_datafusion(error.with_hint("SELECT start + n * INTERVAL '1 day' FROM generate_series(0, 9) AS s(n)")));
+        }
         Ok(provider_as_source(function.create_table_provider_with_args(TableFunctionArgs::new(&args, state))?))
     }
 

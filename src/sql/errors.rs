@@ -154,11 +154,33 @@ pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) 
     scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
 }
 
+/// Few enough letters apart for a slip of the hand.
+fn is_near(name: &str, other: &str) -> bool {
+    let slips = if name.len() < 6 { 1 } else { 2 };
+    strsim::damerau_levenshtein(name, other) <= slips
+}
+
+/// An aggregate whose argument is of a type that it does not take.
+fn no_aggregate(message: &str) -> Option<Error> {
+    let (_, call) = message.split_once("user-defined coercion failed with: Error during planning: ")?;
+    let (name, rest) = call.split_once('(')?;
+    let data_type: DataType = rest.split(") does not exist").next()?.parse().ok()?;
+    if matches!(data_type, DataType::Interval(_)) {
+        let error = Error::unsupported(format!("{name} of intervals is not supported"));
+        return Some(error.with_hint(format!("{name}(extract(epoch FROM x)) * INTERVAL '1 second'")));
+    }
+    let name = format!("function {name}({}) does not exist", crate::type_names::type_name(&data_type));
+    Some(Error::not_found(name).with_sqlstate("42883"))
+}
+
 fn from_plan(message: &str) -> Error {
+    if let Some(error) = no_aggregate(message) {
+        return error;
+    }
     if let Some(rest) = message.strip_prefix("Invalid function '") {
         let name = rest.split('\'').next().unwrap_or_default();
         let error = Error::not_found(format!("function {name} does not exist")).with_sqlstate("42883");
-        return match rest.split("Did you mean '").nth(1).and_then(|n| n.split('\'').next()) {
+        return match rest.split("Did you mean '").nth(1).and_then(|n| n.split('\'').next()).filter(|near| is_near(name, near)) {
             Some(near) => error.with_hint(format!("did you mean {near}?")),
             None => error,
         };
@@ -217,10 +239,11 @@ fn from_message(message: &str) -> Error {
 }
 
 /// The first SQLSTATE of whose words one stands in the message.
-const SQLSTATES: [(&str, &[&str]); 10] = [
+const SQLSTATES: [(&str, &[&str]); 11] = [
     ("2201E", &["logarithm"]),
     ("2201F", &["square root", "zero raised to", "complex result"]),
-    ("22023", &[": invalid value", "must not include"]),
+    ("22021", &["invalid byte sequence"]),
+    ("22023", &[": invalid value", "must not include", "unrecognized encoding", "base64 sequence", "hexadecimal data", "escape sequence"]),
     ("22008", &["field value out of range", "timestamp out of range", "interval out of range"]),
     (
         "22003",

@@ -5,6 +5,9 @@ mod arrays;
 mod cast_call;
 mod convert;
 mod division;
+mod encodings;
+mod exact_floats;
+mod interval_scale;
 mod numbers;
 mod parse;
 mod parse_interval;
@@ -23,8 +26,9 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 pub(crate) use arithmetic::{Arithmetic, IntegerOperator};
 pub(crate) use cast_call::CastCall;
-pub(crate) use convert::{Conversion, Convert};
+pub(crate) use convert::{Conversion, Convert, convert_value};
 pub(crate) use division::Division;
+pub(crate) use interval_scale::IntervalScale;
 pub(crate) use parse_interval::interval as parse_interval;
 pub(crate) use rounding::Rounding;
 pub(crate) use time::{difference, span};
@@ -32,7 +36,8 @@ pub(crate) use time_parts::extract;
 
 /// Functions that take the place of DataFusion's of the same name.
 pub(crate) fn library() -> Vec<Arc<ScalarUDF>> {
-    [rounding::functions(), numbers::functions(), time::functions(), time_parts::functions(), to_char::functions()].concat()
+    let numbers = [rounding::functions(), numbers::functions()].concat();
+    [numbers, time::functions(), time_parts::functions(), to_char::functions(), encodings::functions()].concat()
 }
 
 /// True if no argument has a value a row.

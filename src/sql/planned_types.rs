@@ -3,16 +3,18 @@
 use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::{DFSchema, DataFusionError, Result as PlanResult, ScalarValue};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use crate::casts::{both_clocks, both_moments, converted, is_text_literal};
-use crate::functions::{Division, difference, extract};
+use crate::casts::{both_clocks, both_moments, is_text_literal};
+use crate::conversions::converted;
+use crate::functions::{Division, IntervalScale, difference, extract};
 use crate::marks::INTEGER;
+use crate::mixed_numbers::{meet_as_doubles, number_as};
 
 /// What must be settled while the statement is planned, since it changes types or DataFusion would refuse it before
 /// [`PostgresTypes`](crate::casts::PostgresTypes) sees it: a text literal takes the type of the UUID, bytes, array or interval beside it; a date and
-/// an interval make a timestamp, two dates a number of days, two timestamps an interval of days and time; what a division gives; integers; EXTRACT.
+/// an interval make a timestamp, a float and another number double precision, two dates a number of days, two timestamps an interval of days and time; what a division gives; integers; EXTRACT.
 #[derive(Debug)]
 pub(crate) struct PlannedTypes;
 
@@ -20,13 +22,22 @@ impl ExprPlanner for PlannedTypes {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> PlanResult<PlannerResult<RawBinaryExpr>> {
         let computes = matches!(expr.op, BinaryOperator::Plus | BinaryOperator::Minus | BinaryOperator::Multiply | BinaryOperator::Modulo);
         // A number beside these leaves nothing to do: a long sum is not typed anew at each of its signs.
-        if computes && [&expr.right, &expr.left].iter().any(|side| is_leaf(side) && is_number(side, schema)) {
-            return Ok(PlannerResult::Original(expr));
+        let scales = expr.op == BinaryOperator::Multiply && [&expr.left, &expr.right].iter().any(|side| is_interval(side, schema));
+        if computes && !scales && [&expr.right, &expr.left].iter().any(|side| is_number(side, schema)) {
+            return Ok(PlannerResult::Original(with_doubles(expr, schema)));
         }
         let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema)) else {
             return Ok(PlannerResult::Original(expr));
         };
         let (expr, left, right) = with_typed_sides(expr, left, right);
+        let doubles = (computes || expr.op == BinaryOperator::Divide) && meet_as_doubles(&left, &right);
+        let (expr, left, right) =
+            if doubles { (with_doubles(expr, schema), DataType::Float64, DataType::Float64) } else { (expr, left, right) };
+        if matches!(expr.op, BinaryOperator::Multiply | BinaryOperator::Divide)
+            && let Some(scaled) = scaled(&expr, &left, &right)
+        {
+            return Ok(PlannerResult::Planned(scaled));
+        }
         if expr.op == BinaryOperator::Divide
             && let Some(quotient) = Division::quotient(&left, &right)
         {
@@ -49,12 +60,58 @@ impl ExprPlanner for PlannedTypes {
     }
 }
 
-fn is_leaf(expr: &Expr) -> bool {
-    matches!(expr, Expr::Column(_) | Expr::Literal(..) | Expr::Cast(_))
+/// An interval times a number, a number times an interval, or an interval divided by a number.
+fn scaled(expr: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<Expr> {
+    let divides = expr.op == BinaryOperator::Divide;
+    let (interval, number, from) = match (left, right) {
+        (DataType::Interval(_), number) if number.is_numeric() => (&expr.left, &expr.right, number),
+        (number, DataType::Interval(_)) if number.is_numeric() && !divides => (&expr.right, &expr.left, number),
+        _ => return None,
+    };
+    Some(IntervalScale::call(interval.clone(), number_as(number.clone(), from, &DataType::Float64), divides))
 }
 
 fn is_number(expr: &Expr, schema: &DFSchema) -> bool {
-    expr.get_type(schema).is_ok_and(|t| t.is_numeric())
+    leaf_type(expr, schema).is_some_and(|t| t.is_numeric())
+}
+
+/// True for an interval, and for a sum with one beside it.
+fn is_interval(expr: &Expr, schema: &DFSchema) -> bool {
+    let is = |t: DataType| matches!(t, DataType::Interval(_));
+    match expr {
+        Expr::BinaryExpr(binary) => [&binary.left, &binary.right].into_iter().any(|side| leaf_type(side, schema).is_some_and(is)),
+        other => other.get_type(schema).is_ok_and(is),
+    }
+}
+
+fn leaf_type(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
+    match expr {
+        Expr::Column(_) | Expr::Literal(..) | Expr::Cast(_) => expr.get_type(schema).ok(),
+        _ => None,
+    }
+}
+
+/// The two sides as double precision where PostgreSQL computes in it.
+fn with_doubles(expr: RawBinaryExpr, schema: &DFSchema) -> RawBinaryExpr {
+    let (Some(left), Some(right)) = (kind_of_number(&expr.left, schema), kind_of_number(&expr.right, schema)) else { return expr };
+    if !meet_as_doubles(&left, &right) {
+        return expr;
+    }
+    let double = &DataType::Float64;
+    RawBinaryExpr { op: expr.op, left: number_as(expr.left, &left, double), right: number_as(expr.right, &right, double) }
+}
+
+/// The type of `expr`; of a sum or product with a number in it a type that is a float of the same size if the whole is one, and none if it is none:
+/// its sides have been here, so that neither is a float alone.
+fn kind_of_number(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
+    use Operator::{Minus, Modulo, Multiply, Plus};
+    let of_sides = match expr {
+        Expr::BinaryExpr(binary) if matches!(binary.op, Plus | Minus | Multiply | Modulo) => {
+            [&binary.right, &binary.left].into_iter().find_map(|side| leaf_type(side, schema).filter(DataType::is_numeric))
+        }
+        _ => None,
+    };
+    of_sides.or_else(|| expr.get_type(schema).ok())
 }
 
 /// `expr` with the types of its sides; a text literal has taken the one that the other side asks for.

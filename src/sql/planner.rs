@@ -22,6 +22,7 @@ use headwater_types::{Error, Result};
 
 use crate::casts::PostgresTypes;
 use crate::errors::from_datafusion;
+use crate::exact_casts::ExactCasts;
 use crate::floats::EqualFloats;
 use crate::planned_types::PlannedTypes;
 use crate::types::Types;
@@ -67,8 +68,8 @@ impl Planner {
     /// `Bug` if two functions cannot live together.
     pub fn new(extensions: Extensions) -> Result<Planner> {
         let state = SessionStateBuilder::new().with_config(settings()).with_default_features();
-        let state = state.with_analyzer_rule(Arc::new(EqualFloats::new())).with_analyzer_rule(Arc::new(DecidingOrders));
-        let state = state.with_optimizer_rules(batch_rules());
+        let state = state.with_analyzer_rule(Arc::new(ExactCasts)).with_analyzer_rule(Arc::new(EqualFloats::new()));
+        let state = state.with_analyzer_rule(Arc::new(DecidingOrders)).with_optimizer_rules(batch_rules());
         let mut state = state.with_physical_optimizer_rules(physical_rules()).build();
         headwater_operators::register(&mut state)?;
         for function in crate::functions::library().into_iter().chain(extensions.scalar) {

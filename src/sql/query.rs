@@ -1,6 +1,7 @@
 //! A query as a logical plan: names and types resolved, results of PostgreSQL's types.
 
 mod plan_depth;
+mod unions;
 
 use std::sync::Arc;
 
@@ -38,21 +39,23 @@ fn plan_statement(context: &Context<'_>, mut statement: Sql) -> Result<LogicalPl
     let sql = SqlToRel::new_with_options(context, Planner::parser_options());
     let plan = sql.sql_statement_to_plan_with_context(statement, &mut planning).map_err(|e| in_text(e, &context.text))?;
     plan_depth::check(&plan).map_err(|e| in_text(e, &context.text))?;
-    let plan = with_our_types(plan).map_err(|e| in_text(e, &context.text))?;
-    check_types(context, &plan)?;
-    Ok(plan)
+    let plan = unions::with_common_types(plan).and_then(with_our_types).map_err(|e| in_text(e, &context.text))?;
+    match check_types(context, &plan)? {
+        Some(checked) => with_types(plan, |at, _| our_type(checked.schema().field(at).data_type())).map_err(|e| in_text(e, &context.text)),
+        None => Ok(plan),
+    }
 }
 
-/// Types are coerced when a plan is optimized, which is too late to tell where the statement is wrong: so they are here, too, unless parameters have
-/// none yet.
-fn check_types(context: &Context<'_>, plan: &LogicalPlan) -> Result<()> {
+/// Types are coerced when a plan is optimized, which is too late to tell where the statement is wrong, and what it returns: so they are here, too,
+/// unless parameters have none yet.
+fn check_types(context: &Context<'_>, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     let parameters = plan.get_parameter_types().map_err(|e| in_text(e, &context.text))?;
     if parameters.values().any(Option::is_none) {
-        return Ok(());
+        return Ok(None);
     }
     let state = context.planner.session_state();
     let checked = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
-    checked.map(|_| ()).map_err(|e| in_text(e, &context.text))
+    checked.map(Some).map_err(|e| in_text(e, &context.text))
 }
 
 pub(crate) fn planner_context(context: &Context<'_>) -> PlannerContext {
@@ -90,17 +93,21 @@ pub(crate) fn our_type(data_type: &DataType) -> DataType {
 
 /// The plan with output columns cast where their type is none of ours.
 fn with_our_types(plan: LogicalPlan) -> datafusion::common::Result<LogicalPlan> {
-    let fields = plan.schema().fields();
-    if fields.iter().all(|f| our_type(f.data_type()) == *f.data_type()) {
+    with_types(plan, |_, data_type| our_type(data_type))
+}
+
+/// The plan with each output column cast where `wanted`, of its place and type, gives another type.
+fn with_types(plan: LogicalPlan, wanted: impl Fn(usize, &DataType) -> DataType) -> datafusion::common::Result<LogicalPlan> {
+    let types: Vec<DataType> = plan.schema().fields().iter().enumerate().map(|(at, f)| wanted(at, f.data_type())).collect();
+    if plan.schema().fields().iter().zip(&types).all(|(field, wanted)| field.data_type() == wanted) {
         return Ok(plan);
     }
-    let columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-    let exprs = columns.into_iter().zip(plan.schema().iter()).map(|(column, (qualifier, field))| {
-        let wanted = our_type(field.data_type());
+    let columns = plan.schema().columns().into_iter().zip(plan.schema().iter()).zip(types);
+    let exprs = columns.map(|((column, (qualifier, field)), wanted)| {
         if wanted == *field.data_type() {
-            return column;
+            return Expr::Column(column);
         }
-        datafusion::logical_expr::cast(column, wanted).alias_qualified(qualifier.cloned(), field.name())
+        datafusion::logical_expr::cast(Expr::Column(column), wanted).alias_qualified(qualifier.cloned(), field.name())
     });
     let exprs: Vec<Expr> = exprs.collect();
     LogicalPlanBuilder::from(plan).project(exprs)?.build()

@@ -18,7 +18,9 @@ mod view_definition;
 
 pub use functions::{Seen, SeenNow, functions};
 pub use headwater::{CheckpointStatus, SessionStatus, Status};
-pub use pg_type::{JSONB_OID, PgType, TEXT_OID, TYPE_METADATA, TYPES, WireType, format_type, parameter_type, type_of_oid, wire_type};
+pub use pg_type::{
+    JSONB_OID, PgType, TEXT_OID, TYPE_METADATA, TYPES, WireType, element_type, format_type, parameter_type, type_of_oid, wire_type,
+};
 pub use relation::{Facts, Relation};
 pub use rewrite::rewrite;
 

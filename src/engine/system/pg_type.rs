@@ -97,11 +97,17 @@ pub fn wire_type(field: &Field) -> Option<WireType> {
         while let Some(deeper) = list_item(item.data_type()) {
             item = deeper;
         }
-        let scalar = scalar_type(item)?;
+        let scalar = element_type(item)?;
         return Some(WireType { oid: scalar.array_oid, length: -1, modifier: modifier(item.data_type()) });
     }
     let scalar = scalar_type(field)?;
     Some(WireType { oid: scalar.oid, length: scalar.length, modifier: modifier(field.data_type()) })
+}
+
+/// The PostgreSQL type of an array's elements: text, which clients know an array of without asking, where nothing says more.
+#[must_use]
+pub fn element_type(item: &Field) -> Option<&'static PgType> {
+    scalar_type(item).map(|scalar| if scalar == VARCHAR { TEXT } else { scalar })
 }
 
 fn list_item(data_type: &DataType) -> Option<&Arc<Field>> {
@@ -231,6 +237,8 @@ mod tests {
         assert_eq!(oid(DataType::Int64), Some(20));
         assert_eq!(oid(DataType::Utf8), Some(1043));
         assert_eq!(oid(DataType::new_list(DataType::new_list(DataType::Int32, true), true)), Some(1007));
+        assert_eq!(oid(DataType::new_list(DataType::Utf8, true)), Some(1009));
+        assert_eq!(oid(DataType::new_list(DataType::UInt32, true)), Some(1028));
         assert_eq!(oid(DataType::FixedSizeBinary(16)), Some(2950));
         let json = Field::new("j", DataType::Utf8, true).with_metadata([(TYPE_METADATA.to_owned(), "jsonb".to_owned())].into());
         assert_eq!(wire_type(&json).map(|w| w.oid), Some(3802));

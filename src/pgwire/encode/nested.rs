@@ -3,7 +3,7 @@
 use super::cells::Cells;
 use super::column::{Format, encode_column};
 use arrow::array::{Array, ArrayRef, AsArray, ListArray};
-use headwater::system::wire_type;
+use headwater::system::{element_type, wire_type};
 use headwater_types::{Error, Result};
 
 /// A list as `{1,2,NULL}`, or as dimensions and items in binary. Lists of lists are arrays of several dimensions.
@@ -42,7 +42,7 @@ fn encode_list_binary(lists: &ListArray) -> Result<Cells> {
     if matches!(item.data_type(), arrow::datatypes::DataType::List(_)) {
         return Err(Error::unsupported("an array of several dimensions in binary form").with_hint("Ask for it in text form."));
     }
-    let oid = wire_type(item).ok_or_else(|| Error::unsupported(format!("an array of {}", item.data_type())))?.oid;
+    let oid = element_type(item).ok_or_else(|| Error::unsupported(format!("an array of {}", item.data_type())))?.oid;
     let items = encode_column(lists.values(), item, Format::Binary)?;
     let offsets = lists.value_offsets();
     Ok(Cells::build(lists, 32, |row, out| {

@@ -47,7 +47,7 @@ async fn values_of_every_type_go_both_ways_in_binary() {
         Type::TIMESTAMP,
         Type::TIMESTAMPTZ,
         Type::UUID,
-        Type::VARCHAR_ARRAY,
+        Type::TEXT_ARRAY,
     ];
     assert_eq!(statement.params(), expected);
     let moment = UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
@@ -160,4 +160,33 @@ async fn copy_out_and_subscriptions_stream() {
 async fn addresses_that_others_can_reach_are_refused() {
     let error = headwater_pgwire::bind("0.0.0.0:0".parse().expect("an address")).await.expect_err("no authentication");
     assert!(error.message().contains("no authentication"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn places_tell_the_types_of_parameters() {
+    let (_database, port) = start().await;
+    let client = connect(port).await;
+    let page = "SELECT g FROM generate_series(1, 9) AS s(g) WHERE CASE WHEN $3 THEN $4 || $5 = 'ab' ELSE true END LIMIT $1 OFFSET $2";
+    let statement = client.prepare(page).await.expect("a prepared statement");
+    assert_eq!(statement.params(), [Type::INT8, Type::INT8, Type::BOOL, Type::TEXT, Type::TEXT]);
+    let rows = client.query(&statement, &[&1_i64, &2_i64, &true, &"a", &"b"]).await.expect("rows");
+    assert_eq!(rows.iter().map(|row| row.get::<_, i64>(0)).collect::<Vec<_>>(), [3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn columns_that_were_described_stay() {
+    let (_database, port) = start().await;
+    let client = connect(port).await;
+    client.batch_execute("CREATE TABLE t (a INT)").await.expect("a table");
+    let statement = client.prepare("SELECT * FROM t").await.expect("a prepared statement");
+    client.batch_execute("PREPARE p AS SELECT * FROM t").await.expect("one of SQL's");
+    client.batch_execute("DROP TABLE t; CREATE TABLE t (a INT); INSERT INTO t VALUES (7)").await.expect("another of that name");
+    assert_eq!(client.query_one(&statement, &[]).await.expect("a row").get::<_, i32>(0), 7);
+    client.batch_execute("EXECUTE p").await.expect("the same columns");
+    client.batch_execute("DROP TABLE t; CREATE TABLE t (a TEXT)").await.expect("one with other columns");
+    let by_protocol = client.query(&statement, &[]).await.expect_err("other columns");
+    let by_sql = client.batch_execute("EXECUTE p").await.expect_err("other columns");
+    for error in [by_protocol, by_sql] {
+        assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("0A000"));
+    }
 }

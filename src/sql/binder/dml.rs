@@ -22,7 +22,7 @@ use crate::casts::{self, PostgresTypes};
 use crate::context::Context;
 use crate::errors::{duplicate_column, in_text};
 use crate::parser::{Ast, Name, at, folded, syntax};
-use crate::{Bound, query};
+use crate::{Bound, exact_casts, query};
 
 /// Where an UPDATE keeps new values beside the old row.
 const NEW: &str = "new$";
@@ -70,8 +70,14 @@ pub(super) fn insert(context: &Context<'_>, sql: &Sql) -> Result<Bound> {
     };
     let name = name_of(context, name)?;
     let table = table(context, &name)?;
-    let columns = insert_columns(context, insert, &table)?;
+    let mut columns = insert_columns(context, insert, &table)?;
+    if let Some(SetExpr::Values(values)) = insert.source.as_ref().map(|source| source.body.as_ref()) {
+        check_width(context, insert, values.rows.first().map_or(0, |row| row.content.len()), columns.len())?;
+    }
     let plan = insert_source(context, insert, &table, &columns)?;
+    check_width(context, insert, plan.schema().fields().len(), columns.len())?;
+    // Those that nothing is given for get their defaults.
+    columns.truncate(plan.schema().fields().len());
     let input = fit(context, plan, &table, &columns)?;
     Ok(Bound::Insert(Box::new(Insert {
         on_conflict: on_conflict(context, insert, &table)?,
@@ -79,6 +85,24 @@ pub(super) fn insert(context: &Context<'_>, sql: &Sql) -> Result<Bound> {
         table,
         input,
     })))
+}
+
+/// # Errors
+/// 42601: more values than columns, or fewer than there are names.
+fn check_width(context: &Context<'_>, insert: &SqlInsert, given: usize, columns: usize) -> Result<()> {
+    if given > columns {
+        let extra = match insert.source.as_ref().map(|source| source.body.as_ref()) {
+            Some(SetExpr::Values(values)) => values.rows.first().and_then(|row| row.content.get(columns)).map(Spanned::span),
+            Some(SetExpr::Select(select)) if select.projection.len() == given => select.projection.get(columns).map(Spanned::span),
+            _ => None,
+        };
+        let place = extra.and_then(|span| context.text.place(span));
+        return Err(at(syntax("INSERT has more expressions than target columns"), place));
+    }
+    match insert.columns.get(given) {
+        Some(name) => Err(at(syntax("INSERT has more target columns than expressions"), context.text.place(name.span()))),
+        None => Ok(()),
+    }
 }
 
 /// Indices of the columns that values come for.
@@ -208,11 +232,6 @@ fn parsed_query(text: &str) -> Result<Box<Query>> {
 
 /// The table's columns from those of `plan`, which are for `columns`; defaults for the others.
 fn fit(context: &Context<'_>, plan: LogicalPlan, table: &Object, columns: &[usize]) -> Result<LogicalPlan> {
-    let given = plan.schema().fields().len();
-    if given != columns.len() {
-        let (more, less) = if given > columns.len() { ("expressions", "target columns") } else { ("target columns", "expressions") };
-        return Err(syntax(format!("INSERT has more {more} than {less}")));
-    }
     let mut exprs = Vec::with_capacity(table.columns.len());
     for (index, column) in table.columns.iter().enumerate() {
         let expr = match columns.iter().position(|c| *c == index) {
@@ -301,7 +320,8 @@ fn physical(context: &Context<'_>, expr: Expr, schema: &DFSchema) -> Result<Arc<
     let state = context.planner.session_state();
     let rewritten = expr
         .transform_up(|e| PostgresTypes.rewrite(e, schema, state.config_options()))
-        .and_then(|e| state.create_physical_expr(e.data, schema));
+        .and_then(|e| exact_casts::coerced(e.data, schema))
+        .and_then(|e| state.create_physical_expr(e, schema));
     rewritten.map_err(|e| in_text(e, &context.text))
 }
 

@@ -10,6 +10,7 @@ use headwater_types::{Error, Result};
 
 use crate::bound::{Bound, CopyOut, CursorQuery};
 use crate::errors::from_datafusion;
+use crate::functions::convert_value;
 use crate::literals::AGAIN;
 
 impl Bound {
@@ -28,15 +29,21 @@ impl Bound {
     /// # Errors
     /// `Invalid` if a number is left out.
     pub fn parameters(&self) -> Result<Vec<DataType>> {
+        Ok(self.known_parameters()?.into_iter().map(|known| known.unwrap_or(DataType::Utf8)).collect())
+    }
+
+    /// The same, none where nothing says otherwise.
+    ///
+    /// # Errors
+    /// `Invalid` if a number is left out.
+    pub fn known_parameters(&self) -> Result<Vec<Option<DataType>>> {
         let Some(plan) = self.plan() else { return Ok(Vec::new()) };
         let types = plan.get_parameter_types().map_err(from_datafusion)?;
         let number = |name: &String| name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()).filter(|n| *n > 0);
-        let mut ordered = vec![DataType::Utf8; types.keys().filter_map(number).max().unwrap_or(0)];
+        let mut ordered = vec![None; types.keys().filter_map(number).max().unwrap_or(0)];
         for (name, data_type) in &types {
             let number = number(name).ok_or_else(|| Error::invalid(format!("there is no parameter {name}")).with_sqlstate("42P02"))?;
-            if let Some(data_type) = data_type {
-                ordered[number - 1] = data_type.clone();
-            }
+            ordered[number - 1].clone_from(data_type);
         }
         Ok(ordered)
     }
@@ -54,7 +61,7 @@ impl Bound {
         if types.is_empty() {
             return Ok(self);
         }
-        let cast = values.iter().zip(&types).map(|(value, data_type)| value.cast_to(data_type)).collect::<Result<Vec<_>, _>>();
+        let cast = values.iter().zip(&types).map(|(value, data_type)| convert_value(value, data_type)).collect::<Result<Vec<_>, _>>();
         let values = ParamValues::from(cast.map_err(from_datafusion)?);
         let replace = |plan: &mut LogicalPlan| {
             *plan = plan.clone().replace_params_with_values(&values).map_err(from_datafusion)?;

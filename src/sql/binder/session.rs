@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::Expr as SqlExpr;
+use datafusion::sql::sqlparser::ast::{DataType as SqlType, Expr as SqlExpr};
 use headwater_catalog::{Named, Object, Part};
 use headwater_types::{Error, Result};
 
@@ -11,7 +11,7 @@ use super::{dml, object_of_kind};
 use crate::bound::{CopyFormat, CopyFrom, CopyOut, Cursor, CursorQuery, Target};
 use crate::context::Context;
 use crate::parser::{CopyWhat, Kind, Name, OptionEntry, Readable, at, duration_us};
-use crate::{Bound, RelationId, Settings, query};
+use crate::{Bound, RelationId, Settings, Statement, query, types};
 
 fn drop_tag(kind: Kind) -> &'static str {
     match kind {
@@ -114,6 +114,14 @@ pub(super) fn fetch(name: &str, rows_max: Option<u64>, timeout: Option<&OptionEn
     };
     let timeout_us = timeout.map(length).transpose()?;
     Ok(Bound::Fetch(Cursor { name: name.to_owned(), rows_max, timeout_us, skip }))
+}
+
+/// A parameter of the type `unknown` has none yet.
+pub(super) fn prepare(name: &str, types: &[SqlType], statement: &Statement) -> Result<Bound> {
+    let is_open = |t: &SqlType| matches!(t, SqlType::Custom(name, _) if name.to_string().eq_ignore_ascii_case("unknown"));
+    let data_type = |t: &SqlType| if is_open(t) { Ok(None) } else { types::field(t).map(|f| Some(f.data_type().clone())) };
+    let types = types.iter().map(data_type).collect::<Result<Vec<_>>>()?;
+    Ok(Bound::Prepare(name.to_owned(), types, Box::new(statement.clone())))
 }
 
 pub(super) fn execute(context: &Context<'_>, name: &str, values: &[SqlExpr]) -> Result<Bound> {

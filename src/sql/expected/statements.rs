@@ -192,7 +192,9 @@ fn the_session_has_cursors_blocks_and_copies() {
         matches!(bound("COPY t TO STDOUT WITH (FORMAT csv, HEADER)"), Bound::CopyOut(CopyOut::Query(_, f)) if f.header && f.delimiter == ',')
     );
     assert!(matches!(bound("COPY t (a, id) FROM STDIN CSV"), Bound::CopyFrom(c) if c.columns == [1, 0]));
-    assert!(matches!(bound("PREPARE p (int) AS SELECT $1"), Bound::Prepare(_, s) if s.text() == "SELECT $1"));
+    assert!(
+        matches!(bound("PREPARE p (int) AS SELECT $1"), Bound::Prepare(_, types, s) if types == [Some(arrow::datatypes::DataType::Int32)] && s.text() == "SELECT $1")
+    );
     assert!(matches!(bound("EXECUTE p (1 + 1, 'x')"), Bound::Execute(_, v) if v.len() == 2));
     assert!(matches!(bound("DEALLOCATE ALL"), Bound::Deallocate(None)));
     assert!(matches!(bound("SET LOCAL statement_timeout TO '5s'"), Bound::Set { local: true, .. }));

@@ -6,9 +6,10 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArr
 use datafusion::arrow::compute::cast_with_options;
 use datafusion::arrow::compute::kernels::cast::CastOptions;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Float64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
+use super::exact_floats::exact_floats;
 use super::render::{output, render};
 use super::{any_scalar, arrays, over_rows, parse, parse_interval, parse_time};
 use crate::type_names::type_name;
@@ -112,12 +113,21 @@ pub(super) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
             None => cast(array, to),
         },
         from if from.is_numeric() && to.is_integer() => to_integer(array, to),
+        from if from.is_decimal() && to.is_floating() => exact_floats(array, to),
         from if from.is_numeric() && matches!(to, DataType::Decimal128(..)) => {
             let overflow = |_| DataFusionError::Execution("numeric field overflow".to_owned());
             cast(array, to).map_err(overflow)
         }
         _ => cast(array, to),
     }
+}
+
+/// The same for one value.
+///
+/// # Errors
+/// As [`convert`].
+pub(crate) fn convert_value(value: &ScalarValue, to: &DataType) -> Result<ScalarValue> {
+    ScalarValue::try_from_array(&convert(&value.to_array()?, to)?, 0)
 }
 
 fn from_text(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {

@@ -136,7 +136,7 @@ pub(super) fn bytea(text: &StringArray) -> Result<ArrayRef> {
 }
 
 /// The bytes of `\x00ff` or of `a\\b\001`.
-fn bytes(text: &str) -> Option<Vec<u8>> {
+pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
     if let Some(digits) = text.strip_prefix("\\x") {
         return hex(&digits.bytes().filter(|b| !b.is_ascii_whitespace()).collect::<Vec<_>>());
     }

@@ -173,7 +173,7 @@ pub(crate) enum Ast {
     Close(Option<String>),
     Discard,
     Unlisten,
-    Prepare(String, Box<super::Statement>),
+    Prepare(String, Vec<DataType>, Box<super::Statement>),
     Execute(String, Vec<Expr>),
     Deallocate(Option<String>),
     Copy(CopyWhat, Vec<OptionEntry>),

@@ -246,18 +246,19 @@ pub(super) fn name_or_all(reader: &mut Reader) -> Result<Option<String>> {
 
 pub(super) fn prepare(reader: &mut Reader) -> Result<Ast> {
     let name = reader.name()?.text;
+    let mut types = Vec::new();
     if reader.take_token(&Token::LParen) {
-        // Types are inferred; those given are read over.
-        while !reader.take_token(&Token::RParen) {
-            reader.data_type()?;
-            reader.take_token(&Token::Comma);
+        types.push(reader.data_type()?);
+        while reader.take_token(&Token::Comma) {
+            types.push(reader.data_type()?);
         }
+        reader.expect_token(&Token::RParen)?;
     }
     reader.expect(&["AS"])?;
     let offset = reader.next_place().map_or(0, |(offset, _)| offset - 1);
     let text = reader.text_from_here().to_owned();
     let ast = statement(reader)?;
-    Ok(Ast::Prepare(name, Box::new(Statement { text, offset, ast: Arc::new(ast), source: reader.text.clone() })))
+    Ok(Ast::Prepare(name, types, Box::new(Statement { text, offset, ast: Arc::new(ast), source: reader.text.clone() })))
 }
 
 pub(super) fn execute(reader: &mut Reader) -> Result<Ast> {
