@@ -41,7 +41,7 @@ async fn until_end(database: &Database, arguments: &RunArguments, text: &str) ->
     };
     tokio::select! {
         outcome = work => outcome,
-        outcome = serve::listen(database, arguments.listen) => outcome,
+        outcome = serve::listen(database, arguments.listen, false) => outcome,
         () = progress::show(database.clone()) => Err(Error::cancelled("the database has ended")),
         stopped = serve::stop_signal() => stopped.map(|signal| show::note(&format!("\n{signal}: stopping after the last epoch"))),
     }

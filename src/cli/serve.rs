@@ -43,14 +43,22 @@ async fn work(database: &Database, arguments: &ServeArguments, script: Option<&s
     };
     tokio::select! {
         outcome = run => outcome,
-        outcome = listen(database, Some(arguments.listen)) => outcome,
+        outcome = listen(database, Some(arguments.listen), arguments.insecure) => outcome,
     }
 }
 
-/// Answers Postgres clients for ever; for ever nothing without an address.
-pub(crate) async fn listen(database: &Database, address: Option<SocketAddr>) -> Result<()> {
+/// Answers Postgres clients for ever; for ever nothing without an address. Other machines may only come in with `insecure`.
+pub(crate) async fn listen(database: &Database, address: Option<SocketAddr>, insecure: bool) -> Result<()> {
     let Some(address) = address else { return std::future::pending().await };
-    let listener = headwater_pgwire::bind(address).await?;
+    let listener = match insecure {
+        true => headwater_pgwire::bind_open(address).await?,
+        false => headwater_pgwire::bind(address).await?,
+    };
+    if !address.ip().is_loopback() {
+        show::note(&format!(
+            "WARNING:  --insecure: there is no authentication, whoever can reach {address} can read and write everything"
+        ));
+    }
     let bound = listener.local_addr().map_err(|e| Error::external(e.to_string()))?;
     show::note(&format!("listening on {bound}: psql -h {} -p {} dev", bound.ip(), bound.port()));
     headwater_pgwire::serve(database.clone(), listener).await
