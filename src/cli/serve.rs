@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use headwater::{Database, Error, Result};
 
-use crate::{ServeArguments, show};
+use crate::{ServeArguments, show, troubles};
 
 /// Runs the command.
 #[must_use]
@@ -36,15 +36,21 @@ async fn serve(arguments: &ServeArguments, script: Option<&str>) -> Result<()> {
 async fn work(database: &Database, arguments: &ServeArguments, script: Option<&str>) -> Result<()> {
     let run = async {
         if let Some(text) = script {
-            let mut session = database.session();
-            session.run_script(text, |statement, outcome| show::outcome(statement, &outcome)).await?;
+            run_script(database, arguments.script.as_deref().unwrap_or(Path::new("")), text).await?;
         }
         database.ended().await
     };
     tokio::select! {
         outcome = run => outcome,
+        outcome = troubles::log(database) => outcome,
         outcome = listen(database, Some(arguments.listen), arguments.insecure) => outcome,
     }
+}
+
+/// Runs the script of the file `path`, by whose name it is known when it is run again.
+pub(crate) async fn run_script(database: &Database, path: &Path, text: &str) -> Result<()> {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    database.session().run_script_named(&name, text, show::outcome).await
 }
 
 /// Answers Postgres clients for ever; for ever nothing without an address. Other machines may only come in with `insecure`.

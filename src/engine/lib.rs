@@ -24,6 +24,7 @@ mod session;
 mod show;
 pub mod system;
 mod tasks;
+mod troubles;
 
 pub use database::Database;
 pub use dml::CopyIn;
@@ -38,3 +39,4 @@ pub use options::Options;
 pub use outcome::{CopyKind, Notice, Outcome, Rows};
 pub use provider::ours as query_error;
 pub use session::{BlockState, CancelHandle, Prepared, Session};
+pub use troubles::{Trouble, TroubleWatch};

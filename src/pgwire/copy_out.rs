@@ -32,32 +32,44 @@ impl CopyEncoder {
     /// # Errors
     /// As [`encode_column`].
     pub fn write(&self, batch: &RecordBatch, out: &mut BytesMut) -> Result<()> {
-        let columns = batch
-            .columns()
-            .iter()
-            .zip(self.schema.fields())
-            .map(|(array, field)| encode_column(array, field, Format::Text))
-            .collect::<Result<Vec<_>>>()?;
-        let mut line = Vec::with_capacity(256);
-        for row in 0..batch.num_rows() {
-            line.clear();
-            for (at, cells) in columns.iter().enumerate() {
-                if at > 0 {
-                    line.push(b'\t');
-                }
-                match cells.get(row) {
-                    None => line.extend_from_slice(b"\\N"),
-                    Some(value) => escape(value, &mut line),
-                }
-            }
-            line.push(b'\n');
+        each_line(&self.schema, batch, |line| {
             out.reserve(line.len() + 5);
             out.put_u8(MESSAGE_TYPE_BYTE_COPY_DATA);
             out.put_i32(i32::try_from(line.len() + 4).unwrap_or(i32::MAX));
-            out.put_slice(&line);
-        }
-        Ok(())
+            out.put_slice(line);
+        })
     }
+}
+
+/// The rows of `batch` as the text that COPY … TO STDOUT gives.
+///
+/// # Errors
+/// As [`crate::text_rows`].
+pub fn copy_lines(batch: &RecordBatch) -> Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    each_line(&batch.schema(), batch, |line| lines.extend_from_slice(line))?;
+    Ok(lines)
+}
+
+fn each_line(schema: &SchemaRef, batch: &RecordBatch, mut take: impl FnMut(&[u8])) -> Result<()> {
+    let encoded = batch.columns().iter().zip(schema.fields()).map(|(array, field)| encode_column(array, field, Format::Text));
+    let columns = encoded.collect::<Result<Vec<_>>>()?;
+    let mut line = Vec::with_capacity(256);
+    for row in 0..batch.num_rows() {
+        line.clear();
+        for (at, cells) in columns.iter().enumerate() {
+            if at > 0 {
+                line.push(b'\t');
+            }
+            match cells.get(row) {
+                None => line.extend_from_slice(b"\\N"),
+                Some(value) => escape(value, &mut line),
+            }
+        }
+        line.push(b'\n');
+        take(&line);
+    }
+    Ok(())
 }
 
 fn escape(value: &[u8], line: &mut Vec<u8>) {

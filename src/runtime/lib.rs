@@ -28,6 +28,7 @@ mod status;
 mod sync;
 mod table;
 mod tasks;
+mod troubles;
 
 pub use command::{Conflict, EpochChanges, Runtime, Setup, TableWrite, WriteDone, last_epoch};
 pub use definition::{Definition, EventTime, SinkDef, SourceDef, TableDef, ViewDef};
@@ -35,6 +36,7 @@ pub use diverted::{late_schema, source_errors_schema, view_errors_schema};
 pub use event_time::{Dated, Refused};
 pub use published::{Published, PublishedCell, RelationState};
 pub use scan::{LeftOut, SourceScan};
-pub use status::{EpochStatus, JobStatus, PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
+pub use status::{EpochStatus, JobStatus, PartitionStatus, SinkStatus, SourceStatus, Status, TableStatus, ViewStatus};
 pub use table::duplicate_key;
 pub use tasks::{panic_message, spawn_thread};
+pub use troubles::{Trouble, Troubles};

@@ -22,6 +22,7 @@ impl EpochLoop {
             paused: self.disk.full(),
             epochs: self.recent.iter().cloned().collect(),
             sources: self.feeds.values().map(|f| self.source_status(f)).collect(),
+            tables: self.tables.values().filter_map(|t| t.status(self.now)).collect(),
             views: self.views.values().map(|v| self.view_status(v)).chain(self.failed.iter().map(failed_status)).collect(),
             jobs: self.jobs(),
             sinks: self.sinks.values().map(|s| self.sink_status(s)).collect(),
@@ -92,12 +93,21 @@ impl EpochLoop {
             rows += feed.rows;
             rows_total = rows_total.zip(lag).map(|(total, lag)| total + feed.rows + lag);
         }
+        let trouble = self.what_it_waits_for(id);
         let state = match () {
             () if self.stopped_apart(id).is_some() => "failed",
-            () if waits => "waiting",
+            () if waits || trouble.is_some() => "waiting",
             () => "running",
         };
-        JobStatus { object: id, kind: "backfill", state, rows, rows_total, message: Some(self.what_is_missing(id)) }
+        let message = Some(trouble.unwrap_or_else(|| self.what_is_missing(id)));
+        JobStatus { object: id, kind: "backfill", state, rows, rows_total, message }
+    }
+
+    /// What a source waits for that `view` reads apart from the others.
+    fn what_it_waits_for(&self, view: ObjectId) -> Option<String> {
+        let apart = self.feeds.values().filter(|f| f.record.subscribers.contains(&view) && !self.is_shared(f) && f.stopped.is_none());
+        let waiting = |feed: &Feed| Some((self.source_name(feed.record.source)?.to_owned(), feed.waiting.clone()?));
+        apart.filter_map(waiting).map(|(source, reason)| format!("source \"{source}\" waits: {reason}")).next()
     }
 }
 

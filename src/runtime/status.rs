@@ -23,6 +23,8 @@ pub struct Status {
     pub epochs: Vec<EpochStatus>,
     /// Sources that are read.
     pub sources: Vec<SourceStatus>,
+    /// Tables with a watermark.
+    pub tables: Vec<TableStatus>,
     /// Materialized views.
     pub views: Vec<ViewStatus>,
     /// Sinks.
@@ -82,6 +84,19 @@ pub struct PartitionStatus {
     pub idle: bool,
     /// It gives nothing more.
     pub closed: bool,
+}
+
+/// The event time of one table.
+#[derive(Debug, Clone)]
+pub struct TableStatus {
+    /// The table.
+    pub id: ObjectId,
+    /// Its watermark.
+    pub watermark: Option<Micros>,
+    /// The greatest event time inserted.
+    pub max_event_time: Option<Micros>,
+    /// Silent for longer than its time-out.
+    pub idle: bool,
 }
 
 /// One materialized view.
