@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use headwater::{Clock, Database, Result, SystemClock};
+use headwater::{Clock, Database, Error, Result, Session, SystemClock};
 
 use crate::{RunArguments, progress, serve, show};
 
@@ -52,23 +52,21 @@ async fn summary(database: &Database, rows_max: usize, time: Duration) -> Result
     show::note(&format!("\n{}", progress::line(&status, progress::rate(status.rows, time))));
     let mut session = database.session();
     for name in database.relations() {
-        let query = format!("SELECT * FROM \"{}\" LIMIT {}", name.replace('"', "\"\""), rows_max + 1);
-        let batches = match session.query(&query).await {
-            Ok(batches) => batches,
+        match first_rows(&mut session, &name, rows_max).await {
+            Ok(table) => show::print(&format!("{name}\n{}", table.text())),
             // A view that is off the cut hides nothing of the others.
-            Err(error) => {
-                show::note(&format!("\n{name}: {error}"));
-                continue;
-            }
-        };
-        let Some(first) = batches.first() else { continue };
-        let mut table = show::Table::new(&first.schema());
-        for batch in &batches {
-            table.rows.extend(headwater_pgwire::text_rows(batch)?);
+            Err(error) => show::note(&format!("{name}: {error}\n")),
         }
-        table.more = table.rows.len() > rows_max;
-        table.rows.truncate(rows_max);
-        show::print(&format!("{name}\n{}", table.text()));
     }
     Ok(())
+}
+
+async fn first_rows(session: &mut Session, name: &str, rows_max: usize) -> Result<show::Table> {
+    let query = format!("SELECT * FROM \"{}\" LIMIT {}", name.replace('"', "\"\""), rows_max + 1);
+    let rows = session.execute(&query).await?.pop().and_then(|outcome| outcome.rows);
+    let mut rows = rows.ok_or_else(|| Error::bug("a SELECT gives rows"))?;
+    let mut table = show::Table::read(&mut rows).await?;
+    table.more = table.rows.len() > rows_max;
+    table.rows.truncate(rows_max);
+    Ok(table)
 }

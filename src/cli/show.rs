@@ -53,10 +53,7 @@ async fn lines(mut rows: Rows) -> Result<()> {
 }
 
 async fn table(mut rows: Rows) -> Result<()> {
-    let mut table = Table::new(&rows.schema);
-    while let Some(batch) = rows.next().await? {
-        table.rows.extend(headwater_pgwire::text_rows(&batch)?);
-    }
+    let table = Table::read(&mut rows).await?;
     tell(&rows.notices());
     print(&table.text());
     Ok(())
@@ -75,9 +72,21 @@ pub(crate) struct Table {
 
 impl Table {
     /// No rows yet.
-    pub fn new(schema: &Schema) -> Self {
+    fn new(schema: &Schema) -> Self {
         let columns = schema.fields().iter().map(|f| f.name().clone()).collect();
         Self { columns, is_number: schema.fields().iter().map(|f| f.data_type().is_numeric()).collect(), rows: Vec::new(), more: false }
+    }
+
+    /// All of `rows`.
+    ///
+    /// # Errors
+    /// The first error of their stream.
+    pub async fn read(rows: &mut Rows) -> Result<Self> {
+        let mut table = Self::new(&rows.schema);
+        while let Some(batch) = rows.next().await? {
+            table.rows.extend(headwater_pgwire::text_rows(&batch)?);
+        }
+        Ok(table)
     }
 
     /// The table, with an empty line behind it.
