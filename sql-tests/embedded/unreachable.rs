@@ -81,8 +81,6 @@ async fn told() -> Result<(), String> {
         outcome = waiting => outcome.and(Err("the view did not wait".to_owned())),
         outcome = listening => outcome,
     }?;
-    // A second view waits apart from the others, and its job says for what.
-    run(&mut session, "SET background_ddl = on").await?;
     let mut troubles = database.troubles();
     let trouble = troubles.next().await.ok_or("the database has ended")?;
     same("who is in trouble", trouble.iter().map(|t| (t.noun, t.name.as_str(), t.stopped)).collect(), vec![("source", "s", false)])?;

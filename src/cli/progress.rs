@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use headwater::{Clock, Database, Result, Status, SystemClock};
 
+use crate::show::CLEAR;
 use crate::troubles;
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_millis(500);
-
-/// Puts the cursor at the start of an empty line.
-pub(crate) const CLEAR: &str = "\r\x1b[2K";
 
 /// Shows how `database` gets on until it ends; where standard error is no terminal, what does not get on is logged.
 pub(crate) async fn show(database: Database) -> Result<()> {

@@ -61,9 +61,7 @@ pub(crate) async fn listen(database: &Database, address: Option<SocketAddr>, ins
         false => headwater_pgwire::bind(address).await?,
     };
     if !address.ip().is_loopback() {
-        show::note(&format!(
-            "WARNING:  --insecure: there is no authentication, whoever can reach {address} can read and write everything"
-        ));
+        show::note(&format!("WARNING:  --insecure: there is no authentication, whoever can reach {address} can read and write everything"));
     }
     let bound = listener.local_addr().map_err(|e| Error::external(e.to_string()))?;
     show::note(&format!("listening on {bound}: psql -h {} -p {} dev", bound.ip(), bound.port()));

@@ -6,7 +6,8 @@ use std::io::{IsTerminal, Write};
 use arrow::datatypes::Schema;
 use headwater::{CopyKind, Error, Notice, Outcome, Result, Rows, Statement, render};
 
-use crate::progress::CLEAR;
+/// Puts the cursor at the start of an empty line.
+pub(crate) const CLEAR: &str = "\r\x1b[2K";
 
 /// One line that is no result. On a terminal it takes the place of the live line.
 pub(crate) fn note(text: &str) {

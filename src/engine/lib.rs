@@ -24,9 +24,8 @@ mod session;
 mod show;
 pub mod system;
 mod tasks;
-mod troubles;
 
-pub use database::Database;
+pub use database::{Database, Trouble, TroubleWatch};
 pub use dml::CopyIn;
 pub use headwater_checkpoint as checkpoint;
 pub use headwater_connectors as connectors;
@@ -39,4 +38,3 @@ pub use options::Options;
 pub use outcome::{CopyKind, Notice, Outcome, Rows};
 pub use provider::ours as query_error;
 pub use session::{BlockState, CancelHandle, Prepared, Session};
-pub use troubles::{Trouble, TroubleWatch};

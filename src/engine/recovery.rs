@@ -162,7 +162,8 @@ fn definitions(catalog: &Catalog, planner: &Planner, options: &Options) -> Resul
 
 fn other_plan(object: &Object, derived: &Derived) -> Error {
     let maker = if derived.version.is_empty() { "an earlier version".to_owned() } else { format!("Headwater {}", derived.version) };
-    let message = format!("view \"{}\" was last read by {maker}: Headwater {VERSION} plans it otherwise and cannot read its state", object.name);
+    let message =
+        format!("view \"{}\" was last read by {maker}: Headwater {VERSION} plans it otherwise and cannot read its state", object.name);
     Error::unsupported(message)
         .with_hint(format!("open the data with {maker}, drop the view there, and create it again with this version; nothing was changed"))
 }

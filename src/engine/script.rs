@@ -1,39 +1,15 @@
 //! Runs a script that may have been run before on the same data: what is there as written stays, DML happens once.
 
-use std::collections::HashMap;
+pub(crate) mod record;
 
 use headwater_catalog::Catalog;
 use headwater_sql::{Bound, Statement};
 use headwater_state::{Family, Writes};
-use headwater_types::{Error, ObjectId, Result};
+use headwater_types::{Error, Result};
 use uuid::Uuid;
 
+use crate::script::record::Script;
 use crate::{Outcome, Session, connect};
-
-/// What a session must know while it runs a script.
-#[derive(Default)]
-pub(crate) struct Script {
-    name: String,
-    /// Views created so far, whose sources are held until the script needs their rows.
-    pub views: Vec<ObjectId>,
-    /// How often each text of a statement that writes has come.
-    came: HashMap<String, usize>,
-    /// The keys of statements that write, until they are committed with what they wrote.
-    unwritten: Vec<Vec<u8>>,
-}
-
-impl Script {
-    /// Where it is noted that a statement was run: script, how-manieth of this text in it, text. What stands before it does not matter.
-    ///
-    /// ```text
-    /// script/<name> 0 <occurrence, 6 digits> 0 <text>
-    /// ```
-    fn key(&mut self, text: &str) -> Vec<u8> {
-        let came = self.came.entry(text.to_owned()).or_default();
-        *came += 1;
-        format!("script/{}\0{came:06}\0{text}", self.name).into_bytes()
-    }
-}
 
 impl Session {
     /// [`Session::run_script_named`] for a script without a name.
@@ -60,7 +36,7 @@ impl Session {
         let statements = self.parse(text)?;
         self.check_script(&statements)?;
         self.shared.runtime.hold(true).await?;
-        self.script = Some(Script { name: name.to_owned(), ..Script::default() });
+        self.script = Some(Script::new(name));
         let outcome = self.run_statements(&statements, &mut show).await;
         let released = self.release_script().await;
         self.script = None;
@@ -133,7 +109,7 @@ impl Session {
             if self.shared.runtime.store().blocks().get(Family::Meta, &key)?.is_some() {
                 return Ok(Outcome::done("SKIPPED").with_notice("this statement was run before on this data; it is not run twice"));
             }
-            script.unwritten.push(key);
+            script.wrote(key);
         }
         let outcome = self.run(statement).await?;
         if self.block.is_none() {
@@ -144,11 +120,7 @@ impl Session {
 
     /// The keys of the statements whose writes are now committed, to be committed with them.
     pub(crate) fn script_record(&mut self) -> Writes {
-        let mut record = Writes::new();
-        for key in self.script.iter_mut().flat_map(|script| script.unwritten.drain(..)) {
-            record.put(Family::Meta, key, Vec::new());
-        }
-        record
+        self.script.as_mut().map(Script::take_record).unwrap_or_default()
     }
 
     /// A statement that found nothing to write was run all the same.

@@ -20,7 +20,7 @@ use crate::block::Block;
 use crate::cursor::Cursor;
 use crate::database::Shared;
 use crate::provider::ours;
-use crate::script::Script;
+use crate::script::record::Script;
 use crate::{CopyKind, Notice, Outcome, Rows};
 
 /// Whether a transaction block is open, as a Postgres client is told after each statement.

@@ -1,4 +1,4 @@
-//! Says how everything stands, when it is asked.
+//! Says how everything stands: all of it when it is asked, what does not get on when that changes.
 
 use headwater_connectors::Partition;
 use headwater_state::Relation;
@@ -8,7 +8,7 @@ use crate::epoch_loop::{EpochLoop, FailedView};
 use crate::feed::{Feed, PartitionState};
 use crate::graph::RunningView;
 use crate::sinks::RunningSink;
-use crate::{JobStatus, PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
+use crate::{JobStatus, PartitionStatus, SinkStatus, SourceStatus, Status, Trouble, Troubles, ViewStatus};
 
 impl EpochLoop {
     /// How everything stands.
@@ -27,6 +27,17 @@ impl EpochLoop {
             jobs: self.jobs(),
             sinks: self.sinks.values().map(|s| self.sink_status(s)).collect(),
         }
+    }
+
+    /// Tells whoever listens, if anything is different from the last call.
+    pub(crate) fn tell_troubles(&self) {
+        let feeds = self.feeds.values().filter_map(of_feed);
+        let now: Troubles = feeds.chain(self.sinks.values().filter_map(of_sink)).collect();
+        self.troubles.send_if_modified(|told| {
+            let changed = *told != now;
+            *told = now;
+            changed
+        });
     }
 
     fn source_status(&self, feed: &Feed) -> SourceStatus {
@@ -111,6 +122,25 @@ impl EpochLoop {
     }
 }
 
+fn of_feed(feed: &Feed) -> Option<(ObjectId, Trouble)> {
+    let stopped = feed.stopped.as_ref().map(ToString::to_string);
+    let is_stopped = stopped.is_some();
+    let message = stopped.or_else(|| feed.waiting.clone())?;
+    Some((feed.record.source, Trouble { message: one_line(&message), stopped: is_stopped }))
+}
+
+fn of_sink(sink: &RunningSink) -> Option<(ObjectId, Trouble)> {
+    let message = sink.state.message.as_ref()?;
+    Some((sink.def.id, Trouble { message: one_line(message), stopped: sink.state.stopped }))
+}
+
+/// An error's message with its detail in parentheses, without the hint.
+pub(crate) fn one_line(text: &str) -> String {
+    let detail = text.lines().find_map(|line| line.strip_prefix("DETAIL: "));
+    let message = text.lines().next().unwrap_or_default();
+    detail.map_or_else(|| message.to_owned(), |detail| format!("{message} ({detail})"))
+}
+
 fn failed_status((id, failed): (&ObjectId, &FailedView)) -> ViewStatus {
     let error = Some(failed.error.to_string());
     ViewStatus {
@@ -124,5 +154,18 @@ fn failed_status((id, failed): (&ObjectId, &FailedView)) -> ViewStatus {
         watermark: None,
         closed_below: None,
         operators: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+    use headwater_types::Error;
+
+    #[test]
+    fn an_error_is_one_line() {
+        let error = Error::external("no broker answers").with_detail("Connection refused").with_hint("start it");
+        assert_eq!(one_line(&error.to_string()), "no broker answers (Connection refused)");
+        assert_eq!(one_line("it waits"), "it waits");
     }
 }

@@ -1,5 +1,6 @@
 //! How everything stands, as plain data for the system relations and the progress line.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater_types::{Epoch, Micros, ObjectId};
@@ -157,3 +158,15 @@ pub struct JobStatus {
     /// What it still has to read.
     pub message: Option<String>,
 }
+
+/// Why a source or a sink does not get on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The reason, in one line.
+    pub message: String,
+    /// Trying again does not help; otherwise it is tried again.
+    pub stopped: bool,
+}
+
+/// Every source and sink that does not get on.
+pub type Troubles = BTreeMap<ObjectId, Trouble>;

@@ -149,7 +149,10 @@ fn rows_of_a_script_are_printed_as_tables() {
     let output = run(&script(&folder, text));
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{err}");
-    assert!(out.starts_with("  n\n-----\n 100\n\n(2 rows)\n\n name |  n\n------+-----\n a    | 100\n b    |\n(2 rows)\n\na\t100\nb\t\\N\n"), "{out}");
+    assert!(
+        out.starts_with("  n\n-----\n 100\n\n(2 rows)\n\n name |  n\n------+-----\n a    | 100\n b    |\n(2 rows)\n\na\t100\nb\t\\N\n"),
+        "{out}"
+    );
 }
 
 #[test]

@@ -175,7 +175,10 @@ mod tests {
     fn a_complaint_is_the_same_at_every_try() {
         let one = "localhost:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)";
         let other = "localhost:1/bootstrap: Connect to ipv6#[::1]:1 failed: Connection refused (after 2ms in state CONNECT, 3 identical error(s) suppressed)";
-        assert_eq!((steady(one), steady(other)), ("localhost:1/bootstrap: Connection refused".into(), "localhost:1/bootstrap: Connection refused".into()));
+        assert_eq!(
+            (steady(one), steady(other)),
+            ("localhost:1/bootstrap: Connection refused".into(), "localhost:1/bootstrap: Connection refused".into())
+        );
         assert_eq!(steady("SASL authentication failed"), "SASL authentication failed");
     }
 }
