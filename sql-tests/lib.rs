@@ -1,6 +1,7 @@
-//! Tests of the whole database: scripts, the oracle fuzz, the simulation, and the end-to-end run with real services.
+//! Tests of the whole database: scripts, the embedded API, the oracle fuzz, the simulation, and the end-to-end run with real services.
 
 pub mod catching_up;
+pub mod embedded;
 pub mod oracle;
 pub mod scripts;
 pub mod simulation;

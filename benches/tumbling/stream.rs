@@ -23,12 +23,12 @@ pub async fn run(source: &str, is_bounded: bool, batches: &[RecordBatch], clock:
          FROM TUMBLE(bids, at, INTERVAL '10 seconds') GROUP BY window_start, key EMIT ON WINDOW CLOSE;"
     );
     let meter = Meter::start(clock);
-    session.run_script(&script, |_, _| {}).await?;
+    session.run_script(&script, async |_, _| Ok(())).await?;
     if is_bounded {
         database.finished().await?;
     } else {
         // All that the source holds is in the view, and synced.
-        session.run_script("FLUSH", |_, _| {}).await?;
+        session.run_script("FLUSH", async |_, _| Ok(())).await?;
     }
     let effort = meter.stop();
     let rows = session.query("SELECT count(*) AS groups, sum(n)::BIGINT AS n FROM totals").await?;

@@ -44,7 +44,7 @@ pub fn run() -> ExitCode {
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     let outcome: Result<()> = tokio.block_on(async {
         let database = Database::open(options(&PathBuf::from(variable(DIRECTORY)), &variable(CHECKPOINT))).await?;
-        database.session().run_script(&variable(SCRIPT), |_, _| {}).await?;
+        database.session().run_script(&variable(SCRIPT), async |_, _| Ok(())).await?;
         database.ended().await
     });
     match outcome {

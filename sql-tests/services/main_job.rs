@@ -75,7 +75,7 @@ async fn job(outside: &Outside, events: &[Event], seed: u64) {
     });
     let database = Database::open(child::options(&directory, &checkpoint)).await.expect("it opens after the last kill");
     let mut session = database.session();
-    session.run_script(&script, |_, _| {}).await.expect("the same script");
+    session.run_script(&script, async |_, _| Ok(())).await.expect("the same script");
     session.execute("FLUSH").await.expect("everything is read");
     compare(outside, events, &mut session).await;
     database.close().await.expect("it closes");

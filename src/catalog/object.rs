@@ -205,6 +205,9 @@ pub struct Derived {
     pub promised: bool,
     /// What the stored state depends on: equal after a restart, or the state cannot be read.
     pub fingerprint: String,
+    /// The version of Headwater that last opened the state, or made it; empty where none is known.
+    #[serde(default)]
+    pub version: String,
 }
 
 /// A declared sink.

@@ -97,4 +97,7 @@ pub struct ServeArguments {
     /// Where Postgres clients connect.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:6565")]
     pub listen: SocketAddr,
+    /// Listen also where other machines can connect, although nobody is asked for a password: whoever reaches the port can read and write everything.
+    #[arg(long)]
+    pub insecure: bool,
 }

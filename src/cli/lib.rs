@@ -7,5 +7,6 @@ pub mod run;
 pub mod serve;
 mod show;
 pub mod slt;
+mod troubles;
 
 pub use arguments::{Arguments, Command, RunArguments, ServeArguments, StorageArguments};

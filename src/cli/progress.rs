@@ -4,23 +4,23 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use headwater::{Clock, Database, Status, SystemClock};
+use headwater::{Clock, Database, Result, Status, SystemClock};
+
+use crate::show::CLEAR;
+use crate::troubles;
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Puts the cursor at the start of an empty line.
-pub(crate) const CLEAR: &str = "\r\x1b[2K";
-
-/// Shows how `database` gets on until it is dropped; nothing where standard error is no terminal.
-pub(crate) async fn show(database: Database) {
+/// Shows how `database` gets on until it ends; where standard error is no terminal, what does not get on is logged.
+pub(crate) async fn show(database: Database) -> Result<()> {
     if !std::io::stderr().is_terminal() {
-        return std::future::pending().await;
+        return troubles::log(&database).await;
     }
     let clock = SystemClock::default();
     let mut before: Option<(Duration, u64)> = None;
     loop {
-        let Ok(status) = database.status().await else { return };
+        let status = database.status().await?;
         let now = clock.elapsed();
         let rate = before.map_or(0.0, |(at, rows)| rate(status.rows - rows, now - at));
         before = Some((now, status.rows));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use headwater::{Clock, Database, Error, Result, SystemClock};
+use headwater::{Clock, Database, Error, Result, Session, SystemClock};
 
 use crate::{RunArguments, progress, serve, show};
 
@@ -35,14 +35,13 @@ async fn run(arguments: &RunArguments, text: &str) -> Result<()> {
 /// The script, then the end of its sources; Ctrl-C ends it earlier and is no error.
 async fn until_end(database: &Database, arguments: &RunArguments, text: &str) -> Result<()> {
     let work = async {
-        let mut session = database.session();
-        session.run_script(text, |statement, outcome| show::outcome(statement, &outcome)).await?;
+        serve::run_script(database, &arguments.script, text).await?;
         database.finished().await
     };
     tokio::select! {
         outcome = work => outcome,
-        outcome = serve::listen(database, arguments.listen) => outcome,
-        () = progress::show(database.clone()) => Err(Error::cancelled("the database has ended")),
+        outcome = serve::listen(database, arguments.listen, false) => outcome,
+        outcome = progress::show(database.clone()) => outcome,
         stopped = serve::stop_signal() => stopped.map(|signal| show::note(&format!("\n{signal}: stopping after the last epoch"))),
     }
 }
@@ -53,15 +52,21 @@ async fn summary(database: &Database, rows_max: usize, time: Duration) -> Result
     show::note(&format!("\n{}", progress::line(&status, progress::rate(status.rows, time))));
     let mut session = database.session();
     for name in database.relations() {
-        let batches = session.query(&format!("SELECT * FROM \"{}\" LIMIT {}", name.replace('"', "\"\""), rows_max + 1)).await?;
-        let Some(first) = batches.first() else { continue };
-        let mut rows = Vec::new();
-        for batch in &batches {
-            rows.extend(headwater_pgwire::text_rows(batch)?);
+        match first_rows(&mut session, &name, rows_max).await {
+            Ok(table) => show::print(&format!("{name}\n{}", table.text())),
+            // A view that is off the cut hides nothing of the others.
+            Err(error) => show::note(&format!("{name}: {error}\n")),
         }
-        let more = rows.len() > rows_max;
-        rows.truncate(rows_max);
-        show::rows(&name, &show::columns(first), &rows, more);
     }
     Ok(())
+}
+
+async fn first_rows(session: &mut Session, name: &str, rows_max: usize) -> Result<show::Table> {
+    let query = format!("SELECT * FROM \"{}\" LIMIT {}", name.replace('"', "\"\""), rows_max + 1);
+    let rows = session.execute(&query).await?.pop().and_then(|outcome| outcome.rows);
+    let mut rows = rows.ok_or_else(|| Error::bug("a SELECT gives rows"))?;
+    let mut table = show::Table::read(&mut rows).await?;
+    table.more = table.rows.len() > rows_max;
+    table.rows.truncate(rows_max);
+    Ok(table)
 }

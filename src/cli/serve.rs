@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use headwater::{Database, Error, Result};
 
-use crate::{ServeArguments, show};
+use crate::{ServeArguments, show, troubles};
 
 /// Runs the command.
 #[must_use]
@@ -36,21 +36,33 @@ async fn serve(arguments: &ServeArguments, script: Option<&str>) -> Result<()> {
 async fn work(database: &Database, arguments: &ServeArguments, script: Option<&str>) -> Result<()> {
     let run = async {
         if let Some(text) = script {
-            let mut session = database.session();
-            session.run_script(text, |statement, outcome| show::outcome(statement, &outcome)).await?;
+            run_script(database, arguments.script.as_deref().unwrap_or(Path::new("")), text).await?;
         }
         database.ended().await
     };
     tokio::select! {
         outcome = run => outcome,
-        outcome = listen(database, Some(arguments.listen)) => outcome,
+        outcome = troubles::log(database) => outcome,
+        outcome = listen(database, Some(arguments.listen), arguments.insecure) => outcome,
     }
 }
 
-/// Answers Postgres clients for ever; for ever nothing without an address.
-pub(crate) async fn listen(database: &Database, address: Option<SocketAddr>) -> Result<()> {
+/// Runs the script of the file `path`, by whose name it is known when it is run again.
+pub(crate) async fn run_script(database: &Database, path: &Path, text: &str) -> Result<()> {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    database.session().run_script_named(&name, text, show::outcome).await
+}
+
+/// Answers Postgres clients for ever; for ever nothing without an address. Other machines may only come in with `insecure`.
+pub(crate) async fn listen(database: &Database, address: Option<SocketAddr>, insecure: bool) -> Result<()> {
     let Some(address) = address else { return std::future::pending().await };
-    let listener = headwater_pgwire::bind(address).await?;
+    let listener = match insecure {
+        true => headwater_pgwire::bind_open(address).await?,
+        false => headwater_pgwire::bind(address).await?,
+    };
+    if !address.ip().is_loopback() {
+        show::note(&format!("WARNING:  --insecure: there is no authentication, whoever can reach {address} can read and write everything"));
+    }
     let bound = listener.local_addr().map_err(|e| Error::external(e.to_string()))?;
     show::note(&format!("listening on {bound}: psql -h {} -p {} dev", bound.ip(), bound.port()));
     headwater_pgwire::serve(database.clone(), listener).await

@@ -1,4 +1,4 @@
-//! Runs test scripts in the public sqllogictest format on a database of their own with a held clock.
+//! Runs test scripts in the public sqllogictest format, each on a database of its own with a held clock.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -15,9 +15,9 @@ use tokio::sync::Mutex;
 /// One directive of a script.
 pub type ScriptRecord = Record<DefaultColumnType>;
 
-/// Runs each of `paths` on a fresh database in memory and prints what failed, as test runners do; of a directory every `.slt` file in it and below.
+/// Runs each of `paths` on a fresh database and prints what failed, as test runners do; of a directory every `.slt` file in it and below.
 pub fn run_files(paths: &[PathBuf]) -> Conclusion {
-    let files: Vec<PathBuf> = paths.iter().flat_map(|path| scripts(path)).collect();
+    let files: Vec<PathBuf> = paths.iter().flat_map(|path| scripts_or_itself(path)).collect();
     let trial = |file: &PathBuf| {
         let file = file.clone();
         Trial::test(file.display().to_string(), move || run_file(&file).map_err(|message| message.into()))
@@ -34,15 +34,27 @@ fn scripts(path: &Path) -> Vec<PathBuf> {
     inside.iter().flat_map(|path| scripts(path)).collect()
 }
 
-/// Runs `file` on a fresh database in memory.
+/// The scripts at `path`; a directory without any stands for itself, so that running it is an error.
+fn scripts_or_itself(path: &Path) -> Vec<PathBuf> {
+    let found = scripts(path);
+    if found.is_empty() { vec![path.to_owned()] } else { found }
+}
+
+/// Runs `file` on a fresh database: in memory, or in a temporary directory if it takes checkpoints.
 ///
 /// # Errors
 /// What differed from the script's expectation, and where.
 pub fn run_file(file: &Path) -> Result<(), String> {
+    let records = read(file)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(async {
-        let database = ScriptDatabase::in_memory().await.map_err(|e| e.to_string())?;
-        let result = run_records(&database, read(file)?, async |_| Ok(())).await;
+        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let database = match takes_checkpoints(&records) {
+            true => ScriptDatabase::with_checkpoints(folder.path()).await,
+            false => ScriptDatabase::in_memory().await,
+        };
+        let database = database.map_err(|e| e.to_string())?;
+        let result = run_records(&database, records, async |_| Ok(())).await;
         database.close().await.map_err(|e| e.to_string())?;
         result
     })
@@ -53,6 +65,9 @@ pub fn run_file(file: &Path) -> Result<(), String> {
 /// # Errors
 /// Where the script cannot be read, or is not well formed.
 pub fn read(file: &Path) -> Result<Vec<ScriptRecord>, String> {
+    if file.is_dir() {
+        return Err(format!("there is no .slt file in {}", file.display()));
+    }
     let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
     let parsed = match text.strip_prefix('\u{feff}') {
         // The mark that some editors begin a file with.
@@ -115,6 +130,17 @@ impl ScriptDatabase {
     /// Those of opening.
     pub async fn at(data: &Path) -> Result<Arc<Self>> {
         Self::open(Options::at(data), None).await
+    }
+
+    /// A database in `folder` whose checkpoints go to a store there.
+    ///
+    /// # Errors
+    /// Those of opening.
+    pub async fn with_checkpoints(folder: &Path) -> Result<Arc<Self>> {
+        let store = folder.join("store");
+        std::fs::create_dir_all(&store)?;
+        let checkpoint = Some(format!("file://{}", store.display()));
+        Self::open(Options { checkpoint, ..Options::at(folder.join("data")) }, None).await
     }
 
     /// A database with `options`, but on a held clock; `memory` is its block store, if it is one in memory.
@@ -192,7 +218,15 @@ fn not_open() -> Error {
 
 /// True for `CRASH`, the one statement that the database cannot run itself.
 fn is_crash(sql: &str) -> bool {
-    sql.trim().trim_end_matches(';').trim_end().eq_ignore_ascii_case("CRASH")
+    is_word(sql, "CRASH")
+}
+
+fn takes_checkpoints(records: &[ScriptRecord]) -> bool {
+    records.iter().any(|record| matches!(record, Record::Statement { sql, .. } if is_word(sql, "CHECKPOINT")))
+}
+
+fn is_word(sql: &str, word: &str) -> bool {
+    sql.trim().trim_end_matches(';').trim_end().eq_ignore_ascii_case(word)
 }
 
 /// A session of a script: goes on in a new session of the reopened database after a kill, with its settings made again.
@@ -355,8 +389,23 @@ mod tests {
         for file in found {
             assert_eq!(run_file(&file), Ok(()));
         }
+        let empty = dir.path().join("empty");
+        std::fs::create_dir(&empty).expect("an empty directory");
+        assert_eq!(scripts_or_itself(&empty), [empty.clone()]);
+        let nothing = run_file(&empty).expect_err("nothing to run");
+        assert!(nothing.contains("no .slt file"), "{nothing}");
         let missing = run_file(&dir.path().join("missing.slt")).expect_err("no such file");
         assert!(missing.contains("cannot read"), "{missing}");
+    }
+
+    #[test]
+    fn checkpoints_are_taken_and_survive_a_crash() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("checkpoint.slt");
+        let script = "statement ok\nCREATE TABLE t (a INT)\n\nstatement ok\nINSERT INTO t VALUES (1)\n\nstatement ok\nCHECKPOINT\n\n\
+            query I\nSELECT count(*) FROM headwater.checkpoints\n----\n1\n\nstatement ok\nCRASH\n\nquery I\nSELECT a FROM t\n----\n1\n";
+        std::fs::write(&file, script).expect("a file");
+        assert_eq!(run_file(&file), Ok(()));
     }
 
     #[test]

@@ -80,7 +80,8 @@ impl Session {
                 let writes = block.writes.into_iter().map(|(id, writes)| Ok((id, self.net_write(id, writes)?)));
                 let writes = writes.collect::<Result<Vec<_>>>()?;
                 if !writes.is_empty() {
-                    self.shared.runtime.write_all(writes).await?;
+                    let record = self.script_record();
+                    self.shared.runtime.write_all(writes, record).await?;
                 }
                 Ok(Outcome::done("COMMIT"))
             }
@@ -117,6 +118,8 @@ impl Session {
     }
 
     pub(crate) fn rollback(&mut self) -> Result<Outcome> {
+        // What was taken back has not been run.
+        let _not_run = self.script_record();
         self.cursors.retain(|_, cursor| cursor.outlives_block());
         let outcome = Outcome::done("ROLLBACK");
         match self.block.take() {

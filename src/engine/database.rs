@@ -1,5 +1,7 @@
 //! A database in this process: opened, spoken to through sessions, closed.
 
+mod troubles;
+
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -14,6 +16,8 @@ use crate::checkpointer::Checkpointer;
 use crate::query::threads::QueryThreads;
 use crate::recovery;
 use crate::{Inserter, Options, Session, Subscription};
+
+pub use troubles::{Trouble, TroubleWatch};
 
 /// Queries together may take half of what the views may.
 const QUERY_SHARE: usize = 2;

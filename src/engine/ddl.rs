@@ -44,7 +44,7 @@ impl Session {
     pub(crate) async fn create_materialized_view(&mut self, object: Object, planned: PlannedView) -> Result<Outcome> {
         let view = self.create(object, |object, _| Ok(view_definition(object, &planned))).await?;
         match &mut self.script {
-            Some(waiting) => waiting.push(view.id),
+            Some(script) => script.views.push(view.id),
             None if self.settings.get("background_ddl") == Some("on") => {}
             None => self.caught_up(&view).await?,
         }
@@ -53,7 +53,8 @@ impl Session {
 
     /// Waits until a new view has met what its sources held at the call. One that cannot is taken back.
     async fn caught_up(&mut self, view: &Arc<Object>) -> Result<()> {
-        let Err(error) = self.shared.runtime.flush(Some(view.id)).await else { return Ok(()) };
+        let below = self.below(view.id);
+        let Err(error) = self.telling(&below, self.shared.runtime.flush(Some(view.id))).await else { return Ok(()) };
         match self.drop_objects("DROP MATERIALIZED VIEW", std::slice::from_ref(view)).await {
             Ok(_) => Err(error),
             Err(_) => Err(error.with_hint(format!("materialized view \"{}\" is there, and waits", view.name))),

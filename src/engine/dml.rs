@@ -184,7 +184,8 @@ impl Session {
     /// Writes now; or in a block puts the write on top of what the block sees, to be applied at COMMIT: then `None`.
     async fn write(&mut self, table: &Object, write: TableWrite) -> Result<Option<WriteDone>> {
         if self.block.is_none() {
-            return Ok(Some(self.shared.runtime.write(table.id, write).await?));
+            let record = self.script_record();
+            return Ok(Some(self.shared.runtime.write_all(vec![(table.id, write)], record).await?));
         }
         let mut cut = self.cut();
         let mut changes = Vec::new();

@@ -25,7 +25,7 @@ mod show;
 pub mod system;
 mod tasks;
 
-pub use database::Database;
+pub use database::{Database, Trouble, TroubleWatch};
 pub use dml::CopyIn;
 pub use headwater_checkpoint as checkpoint;
 pub use headwater_connectors as connectors;

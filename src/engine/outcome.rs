@@ -50,6 +50,14 @@ impl Rows {
         Self { schema: stream.schema(), stream, sources: self.sources }
     }
 
+    /// The next batch; `None` behind the last.
+    ///
+    /// # Errors
+    /// The first error of the stream.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.stream.try_next().await.map_err(ours)
+    }
+
     /// All of them.
     ///
     /// # Errors

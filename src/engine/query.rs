@@ -91,7 +91,8 @@ impl Session {
 
     pub(crate) async fn flush(&mut self) -> Result<Outcome> {
         self.release_script().await?;
-        self.shared.runtime.flush(None).await?;
+        let sources: Vec<_> = self.shared.catalog().list().map(|object| object.id).collect();
+        self.telling(&sources, self.shared.runtime.flush(None)).await?;
         Ok(Outcome::done("FLUSH"))
     }
 }

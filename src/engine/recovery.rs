@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use headwater_catalog::{Catalog, Object, ObjectKind};
+use headwater_catalog::{Catalog, Derived, Object, ObjectKind};
 use headwater_checkpoint::{Claim, Identity, Lease, LocalIdentity, OpenWith, Remote, decide, restore};
 use headwater_runtime::{Definition, Runtime, Setup};
 use headwater_sql::Planner;
-use headwater_state::{BlockStore, MemoryStore, RocksOptions, RocksStore, Store, StoreOptions};
+use headwater_state::{BlockStore, MemoryStore, RocksOptions, RocksStore, Store, StoreOptions, Writes};
 use headwater_types::{Epoch, Error, Result};
 
 use crate::checkpointer::Checkpointer;
@@ -20,6 +20,8 @@ use crate::{Options, connect, made_up};
 
 /// Decoded blocks kept in memory: an eighth of the memory limit.
 const CACHE_SHARE: usize = 8;
+/// This version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// An opened store, where on its line of time it stands, and what takes checkpoints of it.
 struct Opened {
@@ -37,6 +39,7 @@ pub(crate) async fn open(options: Options) -> Result<Shared> {
     let running = Arc::new(OnceLock::new());
     let planner = Planner::new(made_up::extensions(&catalog, &running))?;
     let definitions = definitions(&catalog.read(), &planner, &options)?;
+    note_version(Arc::make_mut(&mut catalog.write()), store.blocks().as_ref())?;
     let setup = Setup {
         store,
         clock: options.clock.clone(),
@@ -145,7 +148,7 @@ fn definitions(catalog: &Catalog, planner: &Planner, options: &Options) -> Resul
             ObjectKind::MaterializedView(derived) => {
                 let planned = planner.replan(object, catalog).map_err(|e| e.context(format!("view \"{}\"", object.name)))?;
                 if planned.plan.fingerprint() != derived.fingerprint {
-                    return Err(other_plan(object));
+                    return Err(other_plan(object, derived));
                 }
                 Some(view_definition(object, &planned))
             }
@@ -157,10 +160,25 @@ fn definitions(catalog: &Catalog, planner: &Planner, options: &Options) -> Resul
     catalog.list().filter_map(|object| one(object).transpose()).collect()
 }
 
-fn other_plan(object: &Object) -> Error {
-    let version = env!("CARGO_PKG_VERSION");
+fn other_plan(object: &Object, derived: &Derived) -> Error {
+    let maker = if derived.version.is_empty() { "an earlier version".to_owned() } else { format!("Headwater {}", derived.version) };
     let message =
-        format!("view \"{}\" was made by another version: Headwater {version} plans it otherwise and cannot read its state", object.name);
+        format!("view \"{}\" was last read by {maker}: Headwater {VERSION} plans it otherwise and cannot read its state", object.name);
     Error::unsupported(message)
-        .with_hint("open the data with the version that made it, drop the view there, and create it again with this one")
+        .with_hint(format!("open the data with {maker}, drop the view there, and create it again with this version; nothing was changed"))
+}
+
+/// Every view could be read: notes that this version can, so that a later one that cannot names it.
+fn note_version(catalog: &mut Catalog, blocks: &dyn BlockStore) -> Result<()> {
+    let mut writes = Writes::new();
+    for object in catalog.list().cloned().collect::<Vec<_>>() {
+        let ObjectKind::MaterializedView(derived) = &object.kind else { continue };
+        if derived.version == VERSION {
+            continue;
+        }
+        let derived = Derived { version: VERSION.to_owned(), ..derived.clone() };
+        let noted = catalog.replace(Object { kind: ObjectKind::MaterializedView(derived), ..Object::clone(&object) })?;
+        catalog.put(&noted, &mut writes)?;
+    }
+    if writes.is_empty() { Ok(()) } else { blocks.write(&writes) }
 }

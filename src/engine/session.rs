@@ -12,14 +12,15 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use headwater_catalog::ObjectKind;
 use headwater_sql::{Bound, Settings, Statement};
-use headwater_types::{Error, ObjectId, Result};
-use tokio::sync::watch;
+use headwater_types::{Error, Result};
+use tokio::sync::{mpsc, watch};
 
 use crate::activity::{Activity, Running};
 use crate::block::Block;
 use crate::cursor::Cursor;
 use crate::database::Shared;
 use crate::provider::ours;
+use crate::script::record::Script;
 use crate::{CopyKind, Notice, Outcome, Rows};
 
 /// Whether a transaction block is open, as a Postgres client is told after each statement.
@@ -82,10 +83,12 @@ pub struct Session {
     pub(crate) block: Option<Block>,
     pub(crate) cursors: HashMap<String, Cursor>,
     pub(crate) prepared: HashMap<String, Named>,
-    /// In a script: views created so far, whose sources are held until the script needs their rows.
-    pub(crate) script: Option<Vec<ObjectId>>,
+    /// The script that it runs, if it runs one.
+    pub(crate) script: Option<Script>,
     /// What the running statement has to say beside its outcome.
     pub(crate) notices: Vec<Notice>,
+    /// Who is told what it waits for while it does.
+    pub(crate) listener: Option<mpsc::Sender<Notice>>,
     cancel: CancelHandle,
     activity: Activity,
 }
@@ -105,6 +108,7 @@ impl Session {
             prepared: HashMap::new(),
             script: None,
             notices: Vec::new(),
+            listener: None,
             cancel,
         }
     }

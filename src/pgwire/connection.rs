@@ -36,7 +36,10 @@ pub async fn serve_client(socket: TcpStream, database: Database, connections: Co
     let _ = socket.set_nodelay(true);
     let mut wire = Wire::new(socket);
     let begun = match tokio::time::timeout(STARTUP_TIMEOUT, startup::begin(&mut wire, &database, &connections)).await {
-        Ok(Ok(Some(begun))) => begun,
+        Ok(Ok(Some(mut begun))) => {
+            begun.session.tell_notices_to(wire.notices());
+            begun
+        }
         Ok(Err(Stop::Fatal(error) | Stop::Failed(error))) => return say_goodbye(&mut wire, &error).await,
         Ok(Ok(None) | Err(Stop::Gone)) | Err(_) => return,
     };
@@ -127,14 +130,20 @@ impl Connection {
     }
 }
 
-/// Waits for `work` of the session. If the client leaves meanwhile, the work is cancelled, and its end awaited: what it wrote is whole or not at all.
+/// Waits for `work` of the session, and sends what it has to say. If the client leaves meanwhile, the work is cancelled, and its end awaited: what it wrote is whole or not at all.
 pub async fn attended<T>(wire: &mut Wire, interrupt: &Interrupt, work: impl Future<Output = Result<T, Error>>) -> Step<T> {
     let mut work = std::pin::pin!(work);
-    tokio::select! {
-        biased;
-        result = &mut work => return Ok(result?),
-        () = wire.gone() => interrupt.cancel(),
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut work => return Ok(result?),
+            told = wire.meanwhile() => match told {
+                Some(notice) if wire.say(&notice).await.is_ok() => {}
+                _ => break,
+            },
+        }
     }
+    interrupt.cancel();
     // Nobody is left to hear the outcome.
     let _ = work.await;
     Err(Stop::Gone)

@@ -4,12 +4,11 @@ use crate::copy_text::delimiter;
 use crate::encode::{Format, encode_column};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use bytes::{BufMut, BytesMut};
 use headwater::CopyFormat;
 use headwater_types::{Error, Result};
-use pgwire::messages::copy::{CopyOutResponse, MESSAGE_TYPE_BYTE_COPY_DATA};
+use pgwire::messages::copy::CopyOutResponse;
 
-/// Encodes the batches of one COPY.
+/// Makes lines of the batches of one COPY.
 #[derive(Debug)]
 pub struct CopyEncoder {
     schema: SchemaRef,
@@ -39,31 +38,26 @@ impl CopyEncoder {
         CopyOutResponse::new(0, columns, vec![0; self.schema.fields().len()])
     }
 
-    /// Appends the line of the columns' names, if one is wanted.
-    pub fn write_header(&self, out: &mut BytesMut) {
-        if self.has_header {
-            let mut line = Vec::new();
-            self.line(self.schema.fields().iter().map(|f| Some(f.name().as_bytes())), &mut line);
-            put_line(&line, out);
-        }
+    /// The line of the columns' names, if one is wanted.
+    #[must_use]
+    pub fn header(&self) -> Option<Vec<u8>> {
+        let mut line = Vec::new();
+        self.line(self.schema.fields().iter().map(|f| Some(f.name().as_bytes())), &mut line);
+        self.has_header.then_some(line)
     }
 
-    /// Appends each row of `batch` as a `CopyData` message.
+    /// Hands the line of each row of `batch` to `take`.
     ///
     /// # Errors
     /// As [`encode_column`].
-    pub fn write(&self, batch: &RecordBatch, out: &mut BytesMut) -> Result<()> {
-        let columns = batch
-            .columns()
-            .iter()
-            .zip(self.schema.fields())
-            .map(|(array, field)| encode_column(array, field, Format::Text))
-            .collect::<Result<Vec<_>>>()?;
+    pub fn each_line(&self, batch: &RecordBatch, mut take: impl FnMut(&[u8])) -> Result<()> {
+        let encoded = batch.columns().iter().zip(self.schema.fields()).map(|(array, field)| encode_column(array, field, Format::Text));
+        let columns = encoded.collect::<Result<Vec<_>>>()?;
         let mut line = Vec::with_capacity(256);
         for row in 0..batch.num_rows() {
             line.clear();
             self.line(columns.iter().map(|cells| cells.get(row)), &mut line);
-            put_line(&line, out);
+            take(&line);
         }
         Ok(())
     }
@@ -116,13 +110,6 @@ impl CopyEncoder {
     }
 }
 
-fn put_line(line: &[u8], out: &mut BytesMut) {
-    out.reserve(line.len() + 5);
-    out.put_u8(MESSAGE_TYPE_BYTE_COPY_DATA);
-    out.put_i32(i32::try_from(line.len() + 4).unwrap_or(i32::MAX));
-    out.put_slice(line);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,13 +123,14 @@ mod tests {
             ("b", Arc::new(StringArray::from(vec!["x\ty", "back\\slash\nline"]))),
         ];
         let batch = RecordBatch::try_from_iter(columns).expect("batch");
-        let mut out = BytesMut::new();
-        encoder(&batch, "text", '\t', "\\N").write(&batch, &mut out).expect("text");
-        let text: Vec<u8> = out.to_vec();
-        assert_eq!(&text[..1], b"d");
-        let shown = String::from_utf8_lossy(&text);
-        assert!(shown.contains("1\tx\\ty\n"), "{shown:?}");
-        assert!(shown.contains("\\N\tback\\\\slash\\nline\n"), "{shown:?}");
+        let encoder = encoder(&batch, "text", '\t', "\\N");
+        assert_eq!(lines(&encoder, &batch), ["1\tx\\ty\n", "\\N\tback\\\\slash\\nline\n"]);
+    }
+
+    fn lines(encoder: &CopyEncoder, batch: &RecordBatch) -> Vec<String> {
+        let mut lines = Vec::new();
+        encoder.each_line(batch, |line| lines.push(String::from_utf8_lossy(line).into_owned())).expect("text");
+        lines
     }
 
     fn encoder(batch: &RecordBatch, name: &str, delimiter: char, null: &str) -> CopyEncoder {
@@ -155,15 +143,8 @@ mod tests {
         let texts = StringArray::from(vec![Some("plain"), Some(""), None, Some("a;b"), Some("say \"x\""), Some("two\nlines"), Some("\\.")]);
         let batch = RecordBatch::try_from_iter([("the;name", Arc::new(texts) as ArrayRef)]).expect("batch");
         let encoder = encoder(&batch, "csv", ';', "");
-        let mut out = BytesMut::new();
-        encoder.write_header(&mut out);
-        encoder.write(&batch, &mut out).expect("text");
-        let mut lines = Vec::new();
-        while !out.is_empty() {
-            let message = out.split_to(1 + u32::from_be_bytes([out[1], out[2], out[3], out[4]]) as usize);
-            lines.push(String::from_utf8_lossy(&message[5..]).into_owned());
-        }
-        let expected = ["\"the;name\"\n", "plain\n", "\"\"\n", "\n", "\"a;b\"\n", "\"say \"\"x\"\"\"\n", "\"two\nlines\"\n", "\"\\.\"\n"];
-        assert_eq!(lines, expected);
+        assert_eq!(encoder.header(), Some(b"\"the;name\"\n".to_vec()));
+        let expected = ["plain\n", "\"\"\n", "\n", "\"a;b\"\n", "\"say \"\"x\"\"\"\n", "\"two\nlines\"\n", "\"\\.\"\n"];
+        assert_eq!(lines(&encoder, &batch), expected);
     }
 }

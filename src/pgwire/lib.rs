@@ -17,5 +17,6 @@ mod simple;
 mod startup;
 mod wire;
 
+pub use copy_out::CopyEncoder;
 pub use rows::text_rows;
 pub use server::{bind, bind_open, serve, serve_until};

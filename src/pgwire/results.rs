@@ -5,8 +5,10 @@ use crate::connection::Connection;
 use crate::copy_out::CopyEncoder;
 use crate::encode::{EncodedRows, RowEncoder, describe_columns};
 use crate::wire::{Step, Stop, Wire};
+use bytes::{BufMut, BytesMut};
 use futures::StreamExt;
 use headwater::{CopyFormat, CopyKind, Error, Notice, Outcome, Rows};
+use pgwire::messages::copy::MESSAGE_TYPE_BYTE_COPY_DATA;
 use pgwire::messages::response::CommandComplete;
 
 /// Rows are written to the socket's buffer so many at a time, so that it is sent between them.
@@ -126,12 +128,15 @@ impl Connection {
     pub async fn copy_out(&mut self, mut rows: Rows, format: &CopyFormat) -> Step<u64> {
         let encoder = CopyEncoder::new(rows.schema.clone(), format)?;
         self.wire.put(&encoder.response())?;
-        encoder.write_header(self.wire.output());
+        if let Some(header) = encoder.header() {
+            put_line(&header, self.wire.output());
+        }
         // The client sees that the copy has begun, even if no row comes for long.
         self.wire.flush().await?;
         let mut sent = 0;
         while let Some(batch) = next(&mut rows, &mut self.wire, &self.interrupt).await? {
-            encoder.write(&batch, self.wire.output())?;
+            let out = self.wire.output();
+            encoder.each_line(&batch, |line| put_line(line, out))?;
             sent += u64::try_from(batch.num_rows()).unwrap_or(0);
             self.wire.flush().await?;
         }
@@ -141,6 +146,14 @@ impl Connection {
     }
 }
 
+
+/// A line as a `CopyData` message.
+fn put_line(line: &[u8], out: &mut BytesMut) {
+    out.reserve(line.len() + 5);
+    out.put_u8(MESSAGE_TYPE_BYTE_COPY_DATA);
+    out.put_i32(i32::try_from(line.len() + 4).unwrap_or(i32::MAX));
+    out.put_slice(line);
+}
 #[cfg(test)]
 mod tests {
     use super::complete_tag;

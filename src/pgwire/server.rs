@@ -17,7 +17,9 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
     if !address.ip().is_loopback() {
         let error =
             Error::invalid(format!("refusing to listen on {address}: other machines could connect, and there is no authentication"));
-        return Err(error.with_hint("Listen on 127.0.0.1, and let a tunnel or a proxy with authentication stand before it."));
+        return Err(
+            error.with_hint("Listen on 127.0.0.1 behind a tunnel or a proxy with authentication; with --insecure it listens all the same.")
+        );
     }
     bind_open(address).await
 }

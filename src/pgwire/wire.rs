@@ -7,11 +7,14 @@ use pgwire::messages::{DecodeContext, Message, PgWireFrontendMessage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
 
 /// Messages are sent when so many bytes have gathered, or when the client must see them.
 const SEND_BYTES: usize = 64 * 1024;
 /// While a statement runs, no more than this is read ahead of it; then the client waits.
 const READ_AHEAD_BYTES_MAX: usize = 1024 * 1024;
+/// Notices of a running statement that may wait to be sent; more are left out.
+const NOTICES_MAX: usize = 16;
 
 /// Why a message was not dealt with.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub struct Wire {
     input: BytesMut,
     output: BytesMut,
     context: DecodeContext,
+    /// What a running statement has to say.
+    notices: mpsc::Receiver<Notice>,
 }
 
 impl Wire {
@@ -50,7 +55,17 @@ impl Wire {
         let (reader, writer) = socket.into_split();
         let mut context = DecodeContext::default();
         context.awaiting_frontend_ssl = true;
-        Self { reader, writer, input: BytesMut::with_capacity(8 * 1024), output: BytesMut::with_capacity(8 * 1024), context }
+        let (input, output) = (BytesMut::with_capacity(8 * 1024), BytesMut::with_capacity(8 * 1024));
+        // Nobody says anything before there is a session.
+        let (_, notices) = mpsc::channel(1);
+        Self { reader, writer, input, output, context, notices }
+    }
+
+    /// Where the session puts what a running statement has to say: [`Wire::meanwhile`] gives it.
+    pub fn notices(&mut self) -> mpsc::Sender<Notice> {
+        let (told, notices) = mpsc::channel(NOTICES_MAX);
+        self.notices = notices;
+        told
     }
 
     /// The client's address and port, while it is there.
@@ -86,13 +101,24 @@ impl Wire {
 
     /// Returns when the client has gone away; what it sends meanwhile is kept. Nothing is lost if this is dropped before.
     pub async fn gone(&mut self) {
-        while self.input.len() < READ_AHEAD_BYTES_MAX {
-            match self.read().await {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
-            }
+        until_gone(&mut self.reader, &mut self.input).await;
+    }
+
+    /// What comes while a statement runs: something that it has to say, or `None` when the client has gone away, as [`Wire::gone`].
+    pub async fn meanwhile(&mut self) -> Option<Notice> {
+        tokio::select! {
+            Some(notice) = self.notices.recv() => Some(notice),
+            () = until_gone(&mut self.reader, &mut self.input) => None,
         }
-        std::future::pending().await
+    }
+
+    /// Sends one notice now.
+    ///
+    /// # Errors
+    /// `Gone`; as [`Wire::put`].
+    pub async fn say(&mut self, notice: &Notice) -> Step {
+        self.put_notice(notice)?;
+        self.flush().await
     }
 
     /// Puts `message` behind what is to be sent.
@@ -161,6 +187,16 @@ impl Wire {
         ];
         self.put(&NoticeResponse::new(fields))
     }
+}
+
+async fn until_gone(reader: &mut OwnedReadHalf, input: &mut BytesMut) {
+    while input.len() < READ_AHEAD_BYTES_MAX {
+        match reader.read_buf(input).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    std::future::pending().await
 }
 
 /// The protocol ends texts with a zero byte.

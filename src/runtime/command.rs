@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::delivery::{OutboxAnswer, OutboxAsk};
 use crate::epoch_loop::EpochLoop;
 use crate::tasks::thread_pool;
-use crate::{Definition, PublishedCell, Refused, Status, spawn_thread};
+use crate::{Definition, PublishedCell, Refused, Status, Troubles, spawn_thread};
 
 /// Commands that may wait for the loop.
 const COMMANDS_MAX: usize = 1_024;
@@ -70,6 +70,9 @@ pub struct EpochChanges {
     pub changes: Vec<ChangeBatch>,
 }
 
+/// Writes to different tables, applied all or none.
+pub(crate) type TableWrites = Vec<(ObjectId, TableWrite)>;
+
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// One command to the loop. A dropped reply means that nobody waits any more.
@@ -77,7 +80,7 @@ pub(crate) enum Command {
     Create { object: Definition, catalog: Writes, reply: Reply<Epoch> },
     Drop { objects: Vec<ObjectId>, catalog: Writes, reply: Reply<Epoch> },
     Catalog { catalog: Writes, reply: Reply<Epoch> },
-    Write { writes: Vec<(ObjectId, TableWrite)>, reply: Reply<WriteDone> },
+    Write { writes: TableWrites, record: Writes, reply: Reply<WriteDone> },
     Flush { only: Option<ObjectId>, reply: Reply<Epoch> },
     Hold(bool),
     Subscribe { relation: TableId, reply: Reply<mpsc::Receiver<EpochChanges>> },
@@ -87,7 +90,6 @@ pub(crate) enum Command {
     Status { reply: Reply<Status> },
     Checkpoint { directory: PathBuf, reply: Reply<Epoch> },
     CheckpointDurable(Epoch),
-    Attach(Writes),
     Stop { reply: Reply<Epoch> },
     Abandon,
 }
@@ -121,6 +123,7 @@ pub struct Runtime {
     store: Arc<Store>,
     published: Arc<PublishedCell>,
     synced: watch::Receiver<Epoch>,
+    troubles: watch::Receiver<Troubles>,
     thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
     died: Arc<Mutex<Option<Error>>>,
 }
@@ -140,6 +143,7 @@ impl Runtime {
         let pool = thread_pool()?;
         let ends = (inbox, commands.clone());
         let mut epoch_loop = pool.install(|| EpochLoop::open(setup, objects, ends, published.clone(), synced_sender))?;
+        let troubles = epoch_loop.troubles.subscribe();
         let (on_error, on_panic) = (died.clone(), died.clone());
         let run = move || {
             if let Err(error) = pool.install(|| epoch_loop.run()) {
@@ -147,7 +151,8 @@ impl Runtime {
             }
         };
         let thread = spawn_thread("epoch loop", run, move |panic| *on_panic.lock() = Some(panic))?;
-        Ok(Runtime { commands, store, published, synced, thread: Arc::new(Mutex::new(Some(thread))), died })
+        let thread = Arc::new(Mutex::new(Some(thread)));
+        Ok(Runtime { commands, store, published, synced, troubles, thread, died })
     }
 
     /// The latest committed cut.
@@ -160,6 +165,12 @@ impl Runtime {
     #[must_use]
     pub fn synced(&self) -> watch::Receiver<Epoch> {
         self.synced.clone()
+    }
+
+    /// What sources and sinks wait for.
+    #[must_use]
+    pub fn troubles(&self) -> watch::Receiver<Troubles> {
+        self.troubles.clone()
     }
 
     /// Starts `object` and commits `catalog` with it.
@@ -191,15 +202,15 @@ impl Runtime {
     /// # Errors
     /// What [`TableWrite`]'s checks say; `NotFound`.
     pub async fn write(&self, table: ObjectId, write: TableWrite) -> Result<WriteDone> {
-        self.write_all(vec![(table, write)]).await
+        self.write_all(vec![(table, write)], Writes::new()).await
     }
 
-    /// Applies writes to different tables in one epoch, all or none; returns when it is durable.
+    /// Applies writes to different tables in one epoch, all or none, and commits `record` with them; returns when it is durable.
     ///
     /// # Errors
     /// As [`Runtime::write`].
-    pub async fn write_all(&self, writes: Vec<(ObjectId, TableWrite)>) -> Result<WriteDone> {
-        self.ask(|reply| Command::Write { writes, reply }).await
+    pub async fn write_all(&self, writes: Vec<(ObjectId, TableWrite)>, record: Writes) -> Result<WriteDone> {
+        self.ask(|reply| Command::Write { writes, record, reply }).await
     }
 
     /// Returns when everything that the sources hold now (those that `only` reads, or all) is committed and visible.
@@ -270,14 +281,6 @@ impl Runtime {
     pub fn fail(&self, reason: Error) {
         self.died.lock().get_or_insert(reason);
         self.abandon();
-    }
-
-    /// Commits `record` together with the next write to a table.
-    ///
-    /// # Errors
-    /// The loop has ended.
-    pub async fn attach(&self, record: Writes) -> Result<()> {
-        self.tell(Command::Attach(record)).await
     }
 
     /// Where rows are kept.

@@ -10,7 +10,7 @@ use headwater_state::{Store, TableId, Writes};
 use headwater_types::{ChangeBatch, Clock, Epoch, Error, Micros, ObjectId, Result, Watermarks};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::command::{Command, Reply};
+use crate::command::{Command, Reply, TableWrites};
 use crate::commit::{Commit, Committer};
 use crate::disk::{DiskWatch, no_room};
 use crate::feed::{Feed, FeedId};
@@ -22,7 +22,7 @@ use crate::sources::RunningSource;
 use crate::sync::{Syncer, Waiter};
 use crate::table::RunningTable;
 use crate::tasks::panic_message;
-use crate::{Definition, EpochChanges, EpochStatus, Published, PublishedCell, RelationState, Setup, TableWrite, WriteDone};
+use crate::{Definition, EpochChanges, EpochStatus, Published, PublishedCell, RelationState, Setup, Troubles, WriteDone};
 
 /// So many epochs are remembered to be shown.
 const RECENT_MAX: usize = 100;
@@ -81,12 +81,11 @@ pub(crate) struct EpochLoop {
     pub published: Arc<PublishedCell>,
     cut: Published,
     pub synced: watch::Receiver<Epoch>,
+    pub troubles: watch::Sender<Troubles>,
     pub checkpointed: watch::Sender<Epoch>,
     /// Dropped before the syncer, which waits for whoever may still ask for a sync.
     pub committer: Committer,
     pub syncer: Syncer,
-    /// What the next write to a table commits with itself.
-    attached: Writes,
     stopping: Option<Reply<Epoch>>,
     pub abandoned: bool,
     /// The store could not be read where there is no way back: the next flush says so.
@@ -144,10 +143,10 @@ impl EpochLoop {
             published,
             cut: Published::default(),
             synced: latest,
+            troubles: watch::channel(Troubles::new()).0,
             checkpointed: watch::channel(Epoch::default()).0,
             syncer,
             committer,
-            attached: Writes::new(),
             stopping: None,
             abandoned: false,
             broken: None,
@@ -178,6 +177,7 @@ impl EpochLoop {
             if !self.has_input() {
                 self.settle_commit()?;
             }
+            self.tell_troubles();
             match self.wait(self.sleep())? {
                 Wake::Command(command) => self.handle(command)?,
                 message @ Wake::Message(..) => self.step(message)?,
@@ -234,10 +234,6 @@ impl EpochLoop {
             }
             Command::CheckpointDurable(epoch) => {
                 self.checkpointed.send_replace(epoch);
-                Ok(())
-            }
-            Command::Attach(record) => {
-                self.attached = record;
                 Ok(())
             }
             Command::Abandon => {
@@ -448,10 +444,10 @@ impl EpochLoop {
     }
 
     /// Applies writes to different tables, all or none; their writer is told once the epoch is durable. True if anything changed.
-    pub(crate) fn write(&mut self, writes: Vec<(ObjectId, TableWrite)>, reply: Reply<WriteDone>, epoch: Epoch) -> bool {
+    pub(crate) fn write(&mut self, writes: TableWrites, record: Writes, reply: Reply<WriteDone>, epoch: Epoch) -> bool {
         match self.apply(writes, epoch) {
             Ok(done) => {
-                self.writes.append(std::mem::take(&mut self.attached));
+                self.writes.append(record);
                 self.on_durable.push(Box::new(move |synced| answer(reply, synced.map(|()| done))));
                 true
             }
@@ -462,7 +458,7 @@ impl EpochLoop {
         }
     }
 
-    fn apply(&mut self, writes: Vec<(ObjectId, TableWrite)>, epoch: Epoch) -> Result<WriteDone> {
+    fn apply(&mut self, writes: TableWrites, epoch: Epoch) -> Result<WriteDone> {
         if let Some(message) = self.disk.full() {
             return Err(no_room(message));
         }

@@ -156,10 +156,10 @@ impl EpochLoop {
     /// A write is part of this epoch; every other command waits for its end. True if it was a write.
     pub(crate) fn take_command(&mut self, command: Command, epoch: Epoch, gathered: &mut Gathered) -> bool {
         match command {
-            Command::Write { writes, reply } => {
+            Command::Write { writes, record, reply } => {
                 let rows = writes.iter().filter_map(|(_, write)| write.insert.as_ref());
                 gathered.rows += rows.map(arrow::array::RecordBatch::num_rows).sum::<usize>();
-                gathered.dirty |= self.write(writes, reply, epoch);
+                gathered.dirty |= self.write(writes, record, reply, epoch);
                 true
             }
             other => {

@@ -35,6 +35,6 @@ pub use diverted::{late_schema, source_errors_schema, view_errors_schema};
 pub use event_time::{Dated, Refused};
 pub use published::{Published, PublishedCell, RelationState};
 pub use scan::{LeftOut, SourceScan};
-pub use status::{EpochStatus, JobStatus, PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
+pub use status::{EpochStatus, JobStatus, PartitionStatus, SinkStatus, SourceStatus, Status, TableStatus, Trouble, Troubles, ViewStatus};
 pub use table::duplicate_key;
 pub use tasks::{panic_message, spawn_thread};

@@ -60,7 +60,7 @@ impl EpochLoop {
         }
     }
 
-    fn source_name(&self, id: ObjectId) -> Option<&str> {
+    pub(crate) fn source_name(&self, id: ObjectId) -> Option<&str> {
         self.sources.get(&id).map(|s| s.def.definition.name.as_str())
     }
 

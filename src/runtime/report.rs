@@ -1,4 +1,4 @@
-//! Says how everything stands, when it is asked.
+//! Says how everything stands: all of it when it is asked, what does not get on when that changes.
 
 use headwater_connectors::Partition;
 use headwater_state::Relation;
@@ -8,7 +8,7 @@ use crate::epoch_loop::{EpochLoop, FailedView};
 use crate::feed::{Feed, PartitionState};
 use crate::graph::RunningView;
 use crate::sinks::RunningSink;
-use crate::{JobStatus, PartitionStatus, SinkStatus, SourceStatus, Status, ViewStatus};
+use crate::{JobStatus, PartitionStatus, SinkStatus, SourceStatus, Status, Trouble, Troubles, ViewStatus};
 
 impl EpochLoop {
     /// How everything stands.
@@ -22,10 +22,22 @@ impl EpochLoop {
             paused: self.disk.full(),
             epochs: self.recent.iter().cloned().collect(),
             sources: self.feeds.values().map(|f| self.source_status(f)).collect(),
+            tables: self.tables.values().filter_map(|t| t.status(self.now)).collect(),
             views: self.views.values().map(|v| self.view_status(v)).chain(self.failed.iter().map(failed_status)).collect(),
             jobs: self.jobs(),
             sinks: self.sinks.values().map(|s| self.sink_status(s)).collect(),
         }
+    }
+
+    /// Tells whoever listens, if anything is different from the last call.
+    pub(crate) fn tell_troubles(&self) {
+        let feeds = self.feeds.values().filter_map(of_feed);
+        let now: Troubles = feeds.chain(self.sinks.values().filter_map(of_sink)).collect();
+        self.troubles.send_if_modified(|told| {
+            let changed = *told != now;
+            *told = now;
+            changed
+        });
     }
 
     fn source_status(&self, feed: &Feed) -> SourceStatus {
@@ -92,13 +104,41 @@ impl EpochLoop {
             rows += feed.rows;
             rows_total = rows_total.zip(lag).map(|(total, lag)| total + feed.rows + lag);
         }
+        let trouble = self.what_it_waits_for(id);
         let state = match () {
             () if self.stopped_apart(id).is_some() => "failed",
-            () if waits => "waiting",
+            () if waits || trouble.is_some() => "waiting",
             () => "running",
         };
-        JobStatus { object: id, kind: "backfill", state, rows, rows_total, message: Some(self.what_is_missing(id)) }
+        let message = Some(trouble.unwrap_or_else(|| self.what_is_missing(id)));
+        JobStatus { object: id, kind: "backfill", state, rows, rows_total, message }
     }
+
+    /// What a source waits for that `view` reads apart from the others.
+    fn what_it_waits_for(&self, view: ObjectId) -> Option<String> {
+        let apart = self.feeds.values().filter(|f| f.record.subscribers.contains(&view) && !self.is_shared(f) && f.stopped.is_none());
+        let waiting = |feed: &Feed| Some((self.source_name(feed.record.source)?.to_owned(), feed.waiting.clone()?));
+        apart.filter_map(waiting).map(|(source, reason)| format!("source \"{source}\" waits: {reason}")).next()
+    }
+}
+
+fn of_feed(feed: &Feed) -> Option<(ObjectId, Trouble)> {
+    let stopped = feed.stopped.as_ref().map(ToString::to_string);
+    let is_stopped = stopped.is_some();
+    let message = stopped.or_else(|| feed.waiting.clone())?;
+    Some((feed.record.source, Trouble { message: one_line(&message), stopped: is_stopped }))
+}
+
+fn of_sink(sink: &RunningSink) -> Option<(ObjectId, Trouble)> {
+    let message = sink.state.message.as_ref()?;
+    Some((sink.def.id, Trouble { message: one_line(message), stopped: sink.state.stopped }))
+}
+
+/// An error's message with its detail in parentheses, without the hint.
+pub(crate) fn one_line(text: &str) -> String {
+    let detail = text.lines().find_map(|line| line.strip_prefix("DETAIL: "));
+    let message = text.lines().next().unwrap_or_default();
+    detail.map_or_else(|| message.to_owned(), |detail| format!("{message} ({detail})"))
 }
 
 fn failed_status((id, failed): (&ObjectId, &FailedView)) -> ViewStatus {
@@ -114,5 +154,18 @@ fn failed_status((id, failed): (&ObjectId, &FailedView)) -> ViewStatus {
         watermark: None,
         closed_below: None,
         operators: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+    use headwater_types::Error;
+
+    #[test]
+    fn an_error_is_one_line() {
+        let error = Error::external("no broker answers").with_detail("Connection refused").with_hint("start it");
+        assert_eq!(one_line(&error.to_string()), "no broker answers (Connection refused)");
+        assert_eq!(one_line("it waits"), "it waits");
     }
 }

@@ -1,5 +1,6 @@
 //! How everything stands, as plain data for the system relations and the progress line.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater_types::{Epoch, Micros, ObjectId};
@@ -23,6 +24,8 @@ pub struct Status {
     pub epochs: Vec<EpochStatus>,
     /// Sources that are read.
     pub sources: Vec<SourceStatus>,
+    /// Tables with a watermark.
+    pub tables: Vec<TableStatus>,
     /// Materialized views.
     pub views: Vec<ViewStatus>,
     /// Sinks.
@@ -84,6 +87,19 @@ pub struct PartitionStatus {
     pub closed: bool,
 }
 
+/// The event time of one table.
+#[derive(Debug, Clone)]
+pub struct TableStatus {
+    /// The table.
+    pub id: ObjectId,
+    /// Its watermark.
+    pub watermark: Option<Micros>,
+    /// The greatest event time inserted.
+    pub max_event_time: Option<Micros>,
+    /// Silent for longer than its time-out.
+    pub idle: bool,
+}
+
 /// One materialized view.
 #[derive(Debug, Clone)]
 pub struct ViewStatus {
@@ -142,3 +158,15 @@ pub struct JobStatus {
     /// What it still has to read.
     pub message: Option<String>,
 }
+
+/// Why a source or a sink does not get on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The reason, in one line.
+    pub message: String,
+    /// Trying again does not help; otherwise it is tried again.
+    pub stopped: bool,
+}
+
+/// Every source and sink that does not get on.
+pub type Troubles = BTreeMap<ObjectId, Trouble>;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diverted::{Beside, open_table_errors};
 use crate::event_time::{self, PartitionClock};
-use crate::{Conflict, Refused, TableDef, TableWrite, persisted};
+use crate::{Conflict, Refused, TableDef, TableStatus, TableWrite, persisted};
 
 /// The stored form of a table's event time.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -238,6 +238,14 @@ impl RunningTable {
             self.dirty |= watermark != self.record.watermark;
             self.record.watermark = watermark;
         }
+    }
+
+    /// How its event time stands, if it has a watermark.
+    pub fn status(&self, now: Micros) -> Option<TableStatus> {
+        let event_time = self.def.event_time.as_ref()?;
+        let TableRecord { clock, watermark } = &self.record;
+        let idle = clock.is_idle(event_time, now);
+        Some(TableStatus { id: self.def.id, watermark: *watermark, max_event_time: clock.max_seen, idle })
     }
 
     /// When its event time moves on without an INSERT, if it does.

@@ -27,7 +27,16 @@ impl Complaints {
     }
 
     fn note(&self, text: &str) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.trim().to_owned());
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(steady(text.trim()));
+    }
+}
+
+/// A complaint without what differs from try to try: which of a name's addresses was tried, how long that took, how often it came.
+fn steady(complaint: &str) -> String {
+    let without_times = complaint.split_once(" (after ").map_or(complaint, |(what, _)| what);
+    match without_times.split_once("Connect to ").and_then(|(before, after)| Some((before, after.split_once(" failed: ")?.1))) {
+        Some((before, reason)) => format!("{before}{reason}"),
+        None => without_times.to_owned(),
     }
 }
 
@@ -155,5 +164,21 @@ pub(super) fn unreachable_brokers(brokers: &str, error: &KafkaError, complaint: 
     match complaint {
         Some(complaint) => error.with_detail(complaint),
         None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::steady;
+
+    #[test]
+    fn a_complaint_is_the_same_at_every_try() {
+        let one = "localhost:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)";
+        let other = "localhost:1/bootstrap: Connect to ipv6#[::1]:1 failed: Connection refused (after 2ms in state CONNECT, 3 identical error(s) suppressed)";
+        assert_eq!(
+            (steady(one), steady(other)),
+            ("localhost:1/bootstrap: Connection refused".into(), "localhost:1/bootstrap: Connection refused".into())
+        );
+        assert_eq!(steady("SASL authentication failed"), "SASL authentication failed");
     }
 }

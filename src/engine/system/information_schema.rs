@@ -101,7 +101,7 @@ fn column_row((schema, table): (&str, &str), at: usize, column: &Column, is_upda
         table,
         column.name.as_str(),
         at + 1,
-        NULL,
+        column.default.as_deref(),
         yes_no(column.nullable),
         data_type,
         NULL,

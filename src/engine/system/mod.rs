@@ -30,6 +30,7 @@ use arrow::datatypes::SchemaRef;
 const FILLED: &[Relation] = &[
     pg_class::PG_CLASS,
     pg_class::PG_ATTRIBUTE,
+    pg_class::PG_ATTRDEF,
     pg_class::PG_INDEX,
     pg_class::PG_CONSTRAINT,
     pg_class::PG_DESCRIPTION,

@@ -160,7 +160,7 @@ fn attribute_row(relation: u32, at: usize, column: &Column) -> Vec<Cell> {
         storage,
         "",
         !column.nullable,
-        false,
+        column.default.is_some(),
         false,
         "",
         "",
@@ -175,6 +175,23 @@ fn attribute_row(relation: u32, at: usize, column: &Column) -> Vec<Cell> {
         NULL,
     ]
 }
+
+pub const PG_ATTRDEF: Relation = Relation {
+    schema: "pg_catalog",
+    name: "pg_attrdef",
+    columns: "oid oid, adrelid oid, adnum int2, adbin text",
+    rows: |facts| {
+        let mut rows = Vec::new();
+        for (object, _) in listed(&facts.catalog) {
+            let columns = object.columns.iter().enumerate();
+            for (at, default) in columns.filter_map(|(at, column)| Some((at, column.default.as_deref()?))) {
+                // Nobody asks for a default by its own number; the rows differ in relation and column.
+                rows.push(row![oid_of(object.id), oid_of(object.id), at + 1, default]);
+            }
+        }
+        rows
+    },
+};
 
 /// `typalign` of a type of `length` bytes.
 pub fn alignment(length: i16) -> &'static str {

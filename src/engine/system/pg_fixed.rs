@@ -207,7 +207,6 @@ fn function_row(oid: u32, name: String, returns: u32) -> Vec<Cell> {
 
 /// Relations of `pg_catalog` that have no rows here, because we have no such things.
 pub const EMPTY: &[Relation] = &[
-    empty("pg_attrdef", "oid oid, adrelid oid, adnum int2, adbin text"),
     empty(
         "pg_policy",
         "oid oid, polname name, polrelid oid, polcmd char, polpermissive bool, polroles oids, polqual text, polwithcheck text",

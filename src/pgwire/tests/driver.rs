@@ -190,3 +190,31 @@ async fn columns_that_were_described_stay() {
         assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("0A000"));
     }
 }
+
+/// A broker that is down: the client is told what its statement waits for, and may still cancel it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_statement_waits_for_is_told_while_it_waits() {
+    let (_database, port) = start().await;
+    let config = format!("host=127.0.0.1 port={port} user=root dbname=dev");
+    let (client, mut connection) = tokio_postgres::connect(&config, NoTls).await.expect("a session");
+    let (told, mut notices) = tokio::sync::mpsc::channel(16);
+    tokio::task::spawn(async move {
+        while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+            if let tokio_postgres::AsyncMessage::Notice(notice) = message {
+                told.send(notice.message().to_owned()).await.expect("the test listens");
+            }
+        }
+    });
+    let source = "CREATE SOURCE s (id BIGINT) WITH (connector = 'kafka', topic = 't', properties.bootstrap.server = '127.0.0.1:1') FORMAT PLAIN ENCODE JSON";
+    client.batch_execute(source).await.expect("a source needs no broker");
+    let cancel = client.cancel_token();
+    let created = client.batch_execute("CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM s");
+    let heard = async {
+        let notice = tokio::time::timeout(Duration::from_secs(30), notices.recv()).await.expect("told in time").expect("a notice");
+        assert!(notice.starts_with("source \"s\": kafka at 127.0.0.1:1") && notice.ends_with("; waiting"), "{notice}");
+        cancel.cancel_query(NoTls).await.expect("asked to cancel");
+    };
+    let (created, ()) = tokio::join!(created, heard);
+    let error = created.expect_err("it was cancelled");
+    assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("57014"));
+}

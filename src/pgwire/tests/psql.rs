@@ -103,6 +103,11 @@ Indexes:
     assert!(said.contains("SELECT name, count(*) AS n FROM campaign GROUP BY name"), "{said}");
     let said = server.psql(&["\\dt+"]);
     assert!(said.contains("what is sent"), "{said}");
+    let said = server.psql(&["CREATE TABLE filled_in (a INT DEFAULT 7, b INT)", "\\d filled_in"]);
+    assert!(
+        trimmed(&said).contains("\n a      | integer |           |          | 7\n b      | integer |           |          |\n"),
+        "{said}"
+    );
 }
 
 #[test]

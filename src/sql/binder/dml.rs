@@ -44,7 +44,13 @@ fn table(context: &Context<'_>, name: &Name) -> Result<Arc<Object>> {
         return Ok(named.object);
     }
     let noun = if named.part == Part::Rows { named.object.kind.noun() } else { "relation kept by the database" };
-    Err(name.blame(Error::invalid(format!("\"{}\" is a {noun}: only tables are written to", name.text)).with_sqlstate("42809")))
+    let error = Error::invalid(format!("\"{}\" is a {noun}: only tables are written to", name.text)).with_sqlstate("42809");
+    Err(name.blame(match named.object.kind {
+        ObjectKind::Source(_) => {
+            error.with_hint("a source is filled from outside; a test declares CREATE TABLE … APPEND ONLY in its place")
+        }
+        _ => error,
+    }))
 }
 
 pub(super) fn spec(table: &Object) -> Result<&TableSpec> {

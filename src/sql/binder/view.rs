@@ -76,5 +76,6 @@ fn derived(planned: &PlannedView, emit_on_close: bool) -> Derived {
         late: streaming::late_columns(plan),
         promised: planned.promised,
         fingerprint: plan.fingerprint(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
