@@ -173,6 +173,9 @@ fn from_plan(message: &str) -> Error {
     if let Some(error) = refusals::known(message).or_else(|| refusals::no_such_function(message)) {
         return error;
     }
+    if message.starts_with("Cannot create filter with non-boolean predicate") {
+        return Error::invalid("argument of WHERE, HAVING or ON must be type boolean").with_sqlstate("42804");
+    }
     let types = [
         "Cannot coerce",
         "cannot coerce",

@@ -87,6 +87,10 @@ impl Visitor for Refuser<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> Walked {
+        if select.top.is_some() {
+            let error = Error::unsupported("SELECT TOP is not supported").with_hint("SELECT … LIMIT 1");
+            return self.not(error, select.select_token.0.span);
+        }
         if let Some(into) = &select.into {
             let error = Error::unsupported("SELECT … INTO is not supported");
             return self.not(error.with_hint("CREATE TABLE t (…), then INSERT INTO t SELECT …"), into.name.span());
@@ -126,6 +130,13 @@ impl Visitor for Refuser<'_> {
             Expr::Substring { substring_from: Some(from), shorthand: false, .. } if is_text(from) => {
                 self.no("substring with a regular expression", expr.span())
             }
+            Expr::Collate { collation, .. } => self.no(&format!("COLLATE {collation}"), collation.span()),
+            Expr::RLike { .. } => self.no("RLIKE", expr.span()),
+            Expr::Like { escape_char: Some(escape), .. } | Expr::ILike { escape_char: Some(escape), .. }
+                if !is_backslash(&escape.value) =>
+            {
+                self.no("LIKE with another ESCAPE than a backslash", escape.span)
+            }
             Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => self.no("LIKE ANY", expr.span()),
             Expr::InSubquery { expr: value, .. } | Expr::AnyOp { left: value, .. } | Expr::AllOp { left: value, .. }
                 if row_values::parts(value).is_some() =>
@@ -140,6 +151,11 @@ impl Visitor for Refuser<'_> {
 
 fn is_known(op: &UnaryOperator) -> bool {
     matches!(op, UnaryOperator::Plus | UnaryOperator::Minus | UnaryOperator::Not | UnaryOperator::BitwiseNot)
+}
+
+/// The one character that escapes in a pattern here.
+fn is_backslash(value: &Value) -> bool {
+    matches!(value, Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) if text == "\\")
 }
 
 fn is_text(expr: &Expr) -> bool {

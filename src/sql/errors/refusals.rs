@@ -10,7 +10,7 @@ const EQUATE: &str = "compare its columns with those of the query around it by =
 const MOVE: &str = "put it into the select list of a subquery in FROM";
 
 /// A part of the message, what it is about, and what to write instead. Words in capitals are looked for in the statement, to be underlined.
-const KNOWN: [(&str, &str, &str); 11] = [
+const KNOWN: [(&str, &str, &str); 15] = [
     ("logical expression Exists", "a correlated EXISTS of this form", EQUATE),
     ("logical expression InSubquery", "IN of a correlated SELECT", EQUATE),
     ("logical expression SetComparison", "ANY or ALL of a correlated SELECT", EQUATE),
@@ -20,6 +20,14 @@ const KNOWN: [(&str, &str, &str); 11] = [
     ("Correlated column is not allowed", CORRELATED, EQUATE),
     ("Exist/SetComparison subquery can only be used", "EXISTS, IN, ANY or ALL of a SELECT in this place", MOVE),
     ("array_has does not support type Utf8", "= ANY of a text without a type", "ANY('{1,2}'::INT[])"),
+    ("null_aware anti join only supports", "NOT IN of a correlated SELECT", "NOT EXISTS (SELECT … WHERE x = …), and a condition for NULL"),
+    ("Unsupported binary operator: PGOverlap", "operator && of arrays", "array_has_any(a, b)"),
+    ("Cannot get result type for temporal operation", "this arithmetic with a time or an interval", "INTERVAL '2 days', date_bin, extract"),
+    (
+        "must be an INTEGER or NULL, got",
+        "generate_series with bounds that are no integers in the text",
+        "a join with a series that is long enough",
+    ),
     ("supported in tuples", "a row of values (a, b) in this place", "compare and select its parts"),
     ("Unsupported LIMIT expression", "LIMIT with a value that is no number", "LIMIT 10, or a parameter: LIMIT $1"),
 ];
