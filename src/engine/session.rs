@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use headwater_catalog::ObjectKind;
 use headwater_sql::{Bound, Settings, Statement};
-use headwater_types::{Error, Result};
+use headwater_types::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, watch};
 
 use crate::activity::{Activity, Running};
@@ -236,7 +236,11 @@ impl Session {
             Some(values) => bound.with_parameters(&values)?,
             None => bound,
         };
-        let outcome = self.perform(bound, statement).await?;
+        // What the batch engine cannot do, it says when the plan is about to run: the statement is known here.
+        let outcome = self.perform(bound, statement).await.map_err(|error| match error.kind() {
+            ErrorKind::Unsupported => headwater_sql::located(error, statement),
+            _ => error,
+        })?;
         Ok(match shown {
             Some(shown) => with_names(outcome, &shown),
             None => outcome,

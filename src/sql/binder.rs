@@ -32,18 +32,7 @@ pub(crate) fn bind(
     if let Ast::Query(query) = statement.ast() {
         placeholders::typed_by_places(query, &mut context.parameters);
     }
-    dispatch(&context, statement, statement.ast()).map_err(|error| located(error, statement))
-}
-
-/// An error without a place gets that of the words it is about, if they stand in the statement.
-fn located(error: Error, statement: &Statement) -> Error {
-    if error.place().is_some() {
-        return error;
-    }
-    match crate::diagnostics::guess(&error, statement) {
-        Some((offset, length)) => error.at(offset, length),
-        None => error,
-    }
+    dispatch(&context, statement, statement.ast()).map_err(|error| crate::diagnostics::located(error, statement))
 }
 
 fn dispatch(context: &Context<'_>, statement: &Statement, ast: &Ast) -> Result<Bound> {

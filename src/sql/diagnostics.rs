@@ -50,29 +50,60 @@ fn solid_tokens(statement: &Statement) -> Vec<TokenWithSpan> {
     tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect()
 }
 
+/// `error` with a place: if it has none, that of the words it is about, if they stand in the statement.
+#[must_use]
+pub fn located(error: Error, statement: &Statement) -> Error {
+    let found = if error.place().is_some() { None } else { guess(&error, statement) };
+    match found {
+        Some((offset, length)) => error.at(offset, length),
+        None => error,
+    }
+}
+
 /// Where `words` (upper case) first follow each other in the statement: 1-based character offset and length in the whole text.
 pub(crate) fn find_words(statement: &Statement, words: &[&str]) -> Option<(usize, usize)> {
     let tokens = solid_tokens(statement);
-    let matches =
-        |token: &TokenWithSpan, word: &str| matches!(&token.token, Token::Word(Word { value, .. }) if value.to_uppercase() == word);
-    let found = tokens
-        .windows(words.len().max(1))
-        .find(|window| window.len() == words.len() && window.iter().zip(words).all(|(t, w)| matches(t, w)))?;
+    let found = tokens.windows(words.len().max(1)).find(|window| are(window, words))?;
+    place(statement, found)
+}
+
+/// The same for where they last do.
+pub(crate) fn find_last_words(statement: &Statement, words: &[&str]) -> Option<(usize, usize)> {
+    let tokens = solid_tokens(statement);
+    let found = tokens.windows(words.len().max(1)).rfind(|window| are(window, words))?;
+    place(statement, found)
+}
+
+fn are(tokens: &[TokenWithSpan], words: &[&str]) -> bool {
+    let is = |token: &TokenWithSpan, word: &str| matches!(&token.token, Token::Word(Word { value, .. }) if value.to_uppercase() == word);
+    tokens.len() == words.len() && tokens.iter().zip(words).all(|(t, w)| is(t, w))
+}
+
+fn place(statement: &Statement, tokens: &[TokenWithSpan]) -> Option<(usize, usize)> {
     let text = crate::parser::SourceText::new(statement.text());
-    let (first, last) = (found.first()?, found.last()?);
+    let (first, last) = (tokens.first()?, tokens.last()?);
     let (from, _) = text.place(first.span)?;
     let length = text.between(first.span.start, last.span.end).chars().count();
     Some((statement.offset() + from, length))
 }
 
+/// Where the first SELECT inside parentheses stands.
+fn find_subquery(statement: &Statement) -> Option<(usize, usize)> {
+    let tokens = solid_tokens(statement);
+    let inside = tokens.windows(2).find(|pair| pair[0].token == Token::LParen && are(&pair[1..], &["SELECT"]))?;
+    place(statement, &inside[1..])
+}
+
 /// Where the first name in quotes, function or SQL keyword in the error's message stands in the statement.
-pub(crate) fn guess(error: &Error, statement: &Statement) -> Option<(usize, usize)> {
+fn guess(error: &Error, statement: &Statement) -> Option<(usize, usize)> {
     let message = error.message();
     let quoted = message.split('"').skip(1).step_by(2).map(|name| name.rsplit('.').next().unwrap_or(name));
     let function = message.strip_prefix("function ").and_then(|rest| rest.split([' ', '(']).next());
+    let called = message.split_once("()").and_then(|(before, _)| before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next());
     let is_keyword = |word: &&str| word.len() > 2 && word.chars().all(|c| c.is_ascii_uppercase());
     let keywords = message.split(|c: char| !c.is_alphanumeric()).filter(is_keyword);
-    quoted.chain(function).chain(keywords).find_map(|name| find_words(statement, &[&name.to_uppercase()]))
+    let mut names = quoted.chain(function).chain(called).chain(keywords);
+    names.find_map(|name| if name == "SELECT" { find_subquery(statement) } else { find_words(statement, &[&name.to_uppercase()]) })
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Puts what PostgreSQL means by some expressions into words that mean the same to DataFusion, and refuses those that it would take otherwise.
 
+pub(crate) mod row_values;
+
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, Interval, JoinConstraint, JoinOperator, ObjectName, Query, Select, SetExpr, SetOperator, SetQuantifier,
-    TableFactor, UnaryOperator, Value, ValueWithSpan, visit_expressions,
+    FunctionArguments, Ident, Interval, JoinConstraint, JoinOperator, LimitClause, ObjectName, Query, Select, SetExpr, SetOperator,
+    SetQuantifier, TableAlias, TableAliasColumnDef, TableFactor, TimezoneInfo, UnaryOperator, Value, ValueWithSpan, visit_expressions,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -63,6 +65,41 @@ fn check_factor(factor: &TableFactor) -> Result<()> {
     }
 }
 
+/// `FETCH FIRST 3 ROWS ONLY` is `LIMIT 3`.
+///
+/// # Errors
+/// `Unsupported`: WITH TIES, PERCENT; `Invalid` (42601): both words.
+pub(crate) fn fetch_as_limit(query: &mut Query) -> Result<()> {
+    let Some(fetch) = query.fetch.take() else { return Ok(()) };
+    if fetch.with_ties || fetch.percent {
+        let option = if fetch.with_ties { "WITH TIES" } else { "PERCENT" };
+        return Err(Error::unsupported(format!("FETCH FIRST … {option} is not supported")).with_hint("FETCH FIRST … ROWS ONLY"));
+    }
+    let wanted = Some(fetch.quantity.unwrap_or_else(|| number("1")));
+    match &mut query.limit_clause {
+        Some(LimitClause::LimitOffset { limit: limit @ None, .. }) => *limit = wanted,
+        None => query.limit_clause = Some(LimitClause::LimitOffset { limit: wanted, offset: None, limit_by: Vec::new() }),
+        Some(_) => return Err(Error::invalid("LIMIT and FETCH FIRST cannot stand together").with_sqlstate("42601")),
+    }
+    Ok(())
+}
+
+/// Names the column of `generate_series(…) AS n` and `unnest(…) AS n` as PostgreSQL does: by the alias, or by the function.
+pub(crate) fn name_column(factor: &mut TableFactor) {
+    let (name, alias) = match factor {
+        TableFactor::Table { name, args: Some(_), alias, .. } => (name.to_string().to_lowercase(), alias),
+        TableFactor::UNNEST { array_exprs, alias, .. } if array_exprs.len() == 1 => ("unnest".to_owned(), alias),
+        _ => return,
+    };
+    if !matches!(name.as_str(), "generate_series" | "unnest") {
+        return;
+    }
+    let alias = alias.get_or_insert_with(|| TableAlias { explicit: true, name: Ident::new(name), columns: Vec::new(), at: None });
+    if alias.columns.is_empty() {
+        alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
+    }
+}
+
 /// True for an expression without columns and queries.
 fn is_constant(expr: &Expr) -> bool {
     let found = visit_expressions(expr, |inside| match inside {
@@ -101,19 +138,59 @@ pub(crate) fn before(expr: &mut Expr) -> Result<()> {
             let matches = Expr::BinaryOp { left: Box::new(taken(text)), op, right: Box::new(string(regex)) };
             *expr = Expr::Nested(Box::new(matches));
         }
+        Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr: inside } => {
+            let ones = Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(number("1")) };
+            *expr = Expr::BinaryOp { left: Box::new(taken(inside)), op: BinaryOperator::PGBitwiseXor, right: Box::new(ones) };
+        }
+        Expr::Value(ValueWithSpan { value, .. }) => plain_text(value),
+        Expr::Function(_) => known_function(expr),
         Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => rename_inside(right),
         Expr::InSubquery { expr: value, subquery, negated: true } if is_constant(value) => {
             let mut right = Box::new(Expr::Subquery(subquery.clone()));
             rename_inside(&mut right);
             *expr = Expr::AllOp { left: Box::new(taken(value)), compare_op: BinaryOperator::NotEq, right };
         }
-        _ => {}
+        _ => row_values::take_apart(expr)?,
     }
     Ok(())
 }
 
+/// `U&'\0041'` and `N'a'` are texts once they are read.
+fn plain_text(value: &mut Value) {
+    if let Value::UnicodeStringLiteral(text) | Value::NationalStringLiteral(text) = value {
+        *value = Value::SingleQuotedString(std::mem::take(text));
+    }
+}
+
+/// PostgreSQL's functions that DataFusion knows under another name.
+fn known_function(expr: &mut Expr) {
+    let Expr::Function(function) = expr else { return };
+    let [name] = function.name.0.as_slice() else { return };
+    let Some(name) = name.as_ident().filter(|ident| ident.quote_style.is_none()).map(|ident| ident.value.to_lowercase()) else { return };
+    match (name.as_str(), &mut function.args) {
+        ("every", _) => function.name = ObjectName::from(vec![Ident::new("bool_and")]),
+        ("localtime", FunctionArguments::None) => *expr = call("current_time", Vec::new()),
+        ("localtimestamp", FunctionArguments::None) => {
+            let (now, data_type) = (Box::new(call("now", Vec::new())), DataType::Timestamp(None, TimezoneInfo::None));
+            *expr = Expr::Cast { kind: CastKind::Cast, expr: now, data_type, array: false, format: None };
+        }
+        ("mod", FunctionArguments::List(list)) => {
+            if let [FunctionArg::Unnamed(FunctionArgExpr::Expr(left)), FunctionArg::Unnamed(FunctionArgExpr::Expr(right))] =
+                list.args.as_mut_slice()
+            {
+                *expr = Expr::BinaryOp { left: Box::new(taken(left)), op: BinaryOperator::Modulo, right: Box::new(taken(right)) };
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Rewrites `expr` after what is inside it.
 pub(crate) fn after(expr: &mut Expr) {
+    if let Expr::Tuple(parts) = expr {
+        *expr = call("row", std::mem::take(parts));
+        return;
+    }
     let Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: value, data_type, array: false, format: None } = expr else {
         return;
     };
@@ -144,6 +221,10 @@ fn null() -> Expr {
 
 fn string(text: String) -> Expr {
     Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span: Span::empty() })
+}
+
+fn number(digits: &str) -> Expr {
+    Expr::Value(ValueWithSpan { value: Value::Number(digits.to_owned(), false), span: Span::empty() })
 }
 
 fn taken(expr: &mut Expr) -> Expr {

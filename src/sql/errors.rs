@@ -1,5 +1,7 @@
 //! DataFusion's errors as ours: the right kind, SQLSTATE and place.
 
+mod refusals;
+
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Diagnostic, SchemaError};
@@ -63,14 +65,19 @@ fn convert(error: DataFusionError, text: Option<&SourceText>) -> Error {
         DataFusionError::External(inside) => from_external(inside.as_ref()),
         DataFusionError::ArrowError(inside, _) => from_arrow(&inside),
         DataFusionError::SchemaError(inside, _) => from_schema(&inside, text),
-        DataFusionError::NotImplemented(message) => Error::unsupported(said(&message)),
+        DataFusionError::NotImplemented(message) => refusals::not_implemented(said(&message)),
         DataFusionError::ResourcesExhausted(message) => exhausted(said(&message)),
         DataFusionError::SQL(inside, _) => syntax(inside.to_string()),
         DataFusionError::Plan(message) | DataFusionError::Configuration(message) => from_plan(said(&message)),
         DataFusionError::Execution(message) => from_message(said(&message)),
-        DataFusionError::Internal(message) => Error::bug(said(&message)),
+        DataFusionError::Internal(message) => from_internal(said(&message)),
         other => Error::bug(other.strip_backtrace()),
     }
+}
+
+/// DataFusion also calls its own what a statement did.
+fn from_internal(message: &str) -> Error {
+    refusals::known(message).or_else(|| refusals::no_such_function(message)).unwrap_or_else(|| Error::bug(message))
 }
 
 /// A query wants more memory than all queries together may have.
@@ -184,6 +191,12 @@ fn from_plan(message: &str) -> Error {
             Some(near) => error.with_hint(format!("did you mean {near}?")),
             None => error,
         };
+    }
+    if let Some(error) = refusals::known(message).or_else(|| refusals::no_such_function(message)) {
+        return error;
+    }
+    if message.starts_with("Cannot create filter with non-boolean predicate") {
+        return Error::invalid("argument of WHERE, HAVING or ON must be type boolean").with_sqlstate("42804");
     }
     let types = [
         "Cannot coerce",

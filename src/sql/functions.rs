@@ -12,11 +12,14 @@ mod numbers;
 mod parse;
 mod parse_interval;
 mod parse_time;
+mod random_uuid;
 mod render;
 mod rounding;
+mod sign;
 mod time;
 mod time_parts;
 mod to_char;
+mod type_of;
 
 use std::sync::Arc;
 
@@ -36,7 +39,8 @@ pub(crate) use time_parts::extract;
 
 /// Functions that take the place of DataFusion's of the same name.
 pub(crate) fn library() -> Vec<Arc<ScalarUDF>> {
-    let numbers = [rounding::functions(), numbers::functions()].concat();
+    let alone = vec![random_uuid::function(), sign::function(), type_of::function()];
+    let numbers = [alone, rounding::functions(), numbers::functions()].concat();
     [numbers, time::functions(), time_parts::functions(), to_char::functions(), encodings::functions()].concat()
 }
 

@@ -33,7 +33,7 @@ mod views;
 mod windows;
 
 pub use bound::{Bound, Changed, CopyFormat, CopyFrom, CopyOut, Cursor, CursorQuery, Insert, OnConflict, PlannedView, Returning, Target};
-pub use diagnostics::render;
+pub use diagnostics::{located, render};
 pub use errors::from_datafusion;
 pub use parser::{Statement, parse};
 pub use planner::{Extensions, Planner, Rewrite};

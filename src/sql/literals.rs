@@ -6,12 +6,13 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, CastKind, DataType, DateTimeField, Distinct, Expr, ExtractSyntax, FunctionArg, FunctionArgExpr, FunctionArguments,
     GroupByExpr, Ident, LimitClause, NamedWindowDefinition, NamedWindowExpr, ObjectNamePart, OrderByKind, Query, Select, SelectItem,
-    SetExpr, Statement as Sql, Subscript, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowSpec,
-    WindowType,
+    SetExpr, Statement as Sql, Subscript, TableFactor, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound,
+    WindowSpec, WindowType,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use headwater_types::{Error, Result};
 
+use crate::dialect::row_values;
 use crate::marks::INTEGER;
 use crate::parser::folded;
 use crate::{Settings, dialect};
@@ -52,10 +53,15 @@ impl VisitorMut for Rewriter<'_> {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
-        if let Err(error) = dialect::check(query) {
+        if let Err(error) = dialect::check(query).and_then(|()| dialect::fetch_as_limit(query)) {
             return ControlFlow::Break(error);
         }
         name_columns(&mut query.body);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        dialect::name_column(factor);
         ControlFlow::Continue(())
     }
 
@@ -159,7 +165,7 @@ fn plain_subscript(access: &mut AccessExpr) {
 }
 
 /// Functions whose result has the type of its arguments. Others may need their arguments to be literals, and take any integer type.
-const TYPED_BY_ARGUMENTS: [&str; 14] = [
+const TYPED_BY_ARGUMENTS: [&str; 16] = [
     "coalesce",
     "nullif",
     "greatest",
@@ -172,8 +178,10 @@ const TYPED_BY_ARGUMENTS: [&str; 14] = [
     "first_value",
     "last_value",
     "abs",
-    "mod",
     "make_array",
+    "pg_typeof",
+    "row",
+    "sign",
 ];
 
 fn plain_arguments(name: &str, args: &mut FunctionArguments) {
@@ -228,12 +236,15 @@ fn each_select(body: &mut SetExpr, visit: &mut impl FnMut(&mut Select)) {
 /// Gives unnamed columns the names they have in PostgreSQL; a name that comes again gets a number, since plans need unique ones.
 fn name_columns(body: &mut SetExpr) {
     each_select(body, &mut |select| {
+        if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
+            row_values::flatten(exprs);
+        }
         let mut taken = HashSet::new();
         for item in &mut select.projection {
             let (expr, name) = match item {
                 SelectItem::ExprWithAlias { expr, alias } => (expr, folded(alias)),
                 // Where a name stands for a column, the plan's own name (with its relation) stays as long as it is unique.
-                SelectItem::UnnamedExpr(Expr::Identifier(ident)) if taken.insert(folded(ident)) => continue,
+                SelectItem::UnnamedExpr(Expr::Identifier(ident)) if !is_session_word(ident) && taken.insert(folded(ident)) => continue,
                 SelectItem::UnnamedExpr(Expr::CompoundIdentifier(idents))
                     if idents.last().is_some_and(|last| taken.insert(folded(last))) =>
                 {
@@ -284,6 +295,7 @@ fn column_name(expr: &Expr) -> String {
         Expr::Ceil { .. } => "ceil".to_owned(),
         Expr::Floor { .. } => "floor".to_owned(),
         Expr::Array(_) => "array".to_owned(),
+        Expr::Tuple(_) => "row".to_owned(),
         Expr::Interval(_) => "interval".to_owned(),
         Expr::TypedString(typed) => short_type(&typed.data_type),
         _ => unknown(),
@@ -313,14 +325,15 @@ fn short_type(data_type: &DataType) -> String {
     }
 }
 
+/// True for what sqlparser takes for a column.
+fn is_session_word(ident: &Ident) -> bool {
+    ident.quote_style.is_none() && ["current_schema", "current_catalog", "current_role"].contains(&folded(ident).as_str())
+}
+
 /// The value of a function that asks who and where the session is.
 fn session_value(expr: &Expr, settings: &Settings) -> Option<Expr> {
     let (ident, has_args) = match expr {
-        Expr::Identifier(ident)
-            if ident.quote_style.is_none() && ["current_schema", "current_catalog", "current_role"].contains(&folded(ident).as_str()) =>
-        {
-            (ident, false)
-        }
+        Expr::Identifier(ident) if is_session_word(ident) => (ident, false),
         Expr::Function(function) => match (&function.args, function.name.0.last()?.as_ident()?) {
             (FunctionArguments::None, ident) => (ident, false),
             (FunctionArguments::List(list), ident) => (ident, !list.args.is_empty()),

@@ -6,6 +6,7 @@ mod depth;
 mod reader;
 mod session;
 mod text;
+mod tokens;
 mod view;
 
 use std::borrow::Cow;
@@ -140,7 +141,7 @@ fn one(tokens: &[TokenWithSpan], source: &Arc<SourceText>) -> Result<Statement> 
     depth::check(tokens)?;
     let (first, last) = (&tokens[0].span, &tokens[tokens.len() - 1].span);
     let text = source.between(first.start, last.end).to_owned();
-    let mut reader = Reader::new(tokens.to_vec(), source.clone());
+    let mut reader = Reader::new(tokens::as_postgres(tokens, source)?, source.clone());
     let ast = statement(&mut reader)?;
     reader.expect_end()?;
     Ok(Statement { text, offset: source.characters_before(first.start), ast: Arc::new(ast), source: source.clone() })
@@ -151,7 +152,7 @@ fn statement(reader: &mut Reader) -> Result<Ast> {
     let Some(word) = reader.peek() else {
         return Ok(Ast::Query(reader.query()?));
     };
-    if matches!(word.as_str(), "SELECT" | "WITH" | "VALUES" | "TABLE") {
+    if matches!(word.as_str(), "SELECT" | "WITH" | "VALUES") {
         return Ok(Ast::Query(reader.query()?));
     }
     if matches!(word.as_str(), "INSERT" | "UPDATE" | "DELETE") {

@@ -1,5 +1,6 @@
 //! What is built once per database to bind statements with: functions, settings, and our hooks in DataFusion's SQL planner.
 
+mod membership;
 mod orders;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use datafusion::sql::sqlparser::ast;
 use headwater_catalog::{Catalog, Object};
 use headwater_types::{Error, Result};
 
+use self::membership::Membership;
 use crate::casts::PostgresTypes;
 use crate::errors::from_datafusion;
 use crate::exact_casts::ExactCasts;
@@ -169,9 +171,11 @@ impl Planner {
     }
 }
 
-/// DataFusion's rules without one that sums sums: the type of our `sum` is wider than that of what it adds up.
+/// Ours about subqueries, then DataFusion's without one that sums sums: the type of our `sum` is wider than that of what it adds up.
 fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    Optimizer::new().rules.into_iter().filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by").collect()
+    let membership: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(Membership);
+    let batch = Optimizer::new().rules.into_iter().filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by");
+    std::iter::once(membership).chain(batch).collect()
 }
 
 /// DataFusion's rules without one that answers from statistics: it takes a constant to have one distinct value where there are no rows at all.

@@ -22,6 +22,7 @@ use headwater_types::{Error, Result};
 
 use crate::bound::PlannedView;
 use crate::context::Context;
+use crate::diagnostics::find_last_words;
 use crate::parser::{Ast, Emit, SinkInput};
 use crate::planner::Planner;
 use crate::{Settings, Statement, views};
@@ -35,13 +36,22 @@ pub(crate) fn plan(context: &Context<'_>, statement: &Statement, query: LogicalP
     let logical = optimize::optimize(context.planner, query, &context.text)?;
     guard::check_optimized(&logical, statement)?;
     let (plan, promised, refusal) =
-        lower::lower(context, &logical, matches!(emit, Emit::OnWindowClose(_))).map_err(|error| match (error.place(), emit) {
-            (None, Emit::OnWindowClose(Some((offset, length)))) if error.message().contains("EMIT ON WINDOW CLOSE") => {
-                error.at(offset, length)
-            }
-            _ => error,
-        })?;
+        lower::lower(context, &logical, matches!(emit, Emit::OnWindowClose(_))).map_err(|error| placed(error, statement, emit))?;
     Ok(PlannedView { plan, logical, promised, refusal })
+}
+
+/// An error of lowering with the place of the clause that it is about.
+fn placed(error: Error, statement: &Statement, emit: Emit) -> Error {
+    let place = match (error.message(), emit) {
+        _ if error.place().is_some() => None,
+        (aggregate::TWO_REFUSE, _) => find_last_words(statement, &["GROUP", "BY"]),
+        (message, Emit::OnWindowClose(place)) if message.contains("EMIT ON WINDOW CLOSE") => place,
+        _ => None,
+    };
+    match place {
+        Some((offset, length)) => error.at(offset, length),
+        None => error,
+    }
 }
 
 /// Plans a definition from the catalog again.

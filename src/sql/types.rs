@@ -138,6 +138,11 @@ fn custom(name: &str) -> headwater_types::Result<DataType> {
     match name.to_lowercase().as_str() {
         "name" | "regproc" | "regtype" | "regnamespace" => Ok(DataType::Utf8),
         "oid" => Ok(DataType::UInt32),
+        "serial" | "bigserial" | "smallserial" | "serial2" | "serial4" | "serial8" => {
+            let error = Error::unsupported(format!("type {} is not supported", name.to_uppercase()));
+            Err(error.with_hint("there are no sequences: BIGINT with numbers of the application's, or UUID with gen_random_uuid()"))
+        }
+        "struct" | "map" => Err(Error::unsupported(format!("type {} is not supported", name.to_uppercase()))),
         _ => Err(Error::not_found(format!("type \"{name}\" does not exist")).with_sqlstate("42704")),
     }
 }

@@ -170,6 +170,28 @@ fn views() {
 }
 
 #[test]
+fn places_of_what_is_not_postgresql() {
+    check(&[
+        ("SELECT 1, x'1F'", "0A000", "bit string", "x'1F'"),
+        ("SELECT 0b12", "42601", "trailing junk", "0b12"),
+        ("SELECT 'a' 'b'", "42601", "'b'", "'b'"),
+        ("SELECT a 'x' FROM t", "42601", "'x'", "'x'"),
+        ("SELECT * FROM generate_series(1, 3) WITH ORDINALITY", "0A000", "WITH ORDINALITY", "generate_series"),
+        ("SELECT a, generate_series(1, 3) FROM t", "0A000", "FROM generate_series", "generate_series(1, 3"),
+        ("SELECT @ a FROM t", "0A000", "operator @", "@"),
+        ("SELECT a FROM t FOR SYSTEM_TIME AS OF now()", "0A000", "FOR SYSTEM_TIME", "FOR SYSTEM_TIME"),
+        ("SELECT * FROM t ASOF JOIN u ON t.id = u.t_id", "0A000", "ASOF JOIN", "ASOF JOIN"),
+        ("CREATE TABLE x (a STRUCT<b INT>)", "0A000", "type STRUCT", "STRUCT"),
+        ("CREATE TABLE x (a SERIAL)", "0A000", "no sequences", "SERIAL"),
+        ("WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x", "0A000", "WITH … INSERT", "INSERT INTO t SELECT * FROM x"),
+        ("SELECT upper(1)", "42883", "function upper(bigint) does not exist", "upper"),
+        ("VALUES (EXISTS (SELECT 1))", "0A000", "EXISTS", "EXISTS"),
+        ("CREATE MATERIALIZED VIEW v AS SELECT a FROM t OFFSET 2", "0A000", "OFFSET", "OFFSET"),
+        ("CREATE MATERIALIZED VIEW v AS SELECT string_agg(s, ',') AS x FROM t", "0A000", "may be deleted", "string_agg"),
+    ]);
+}
+
+#[test]
 fn sinks() {
     check(&[
         ("CREATE SINK s FROM opened WITH (connector = 'x')", "42809", "is a source", "opened"),
@@ -195,6 +217,11 @@ fn two_refusing_operators() {
     );
     let error = world.error(&both);
     assert!(error.message().contains("two operators refuse late rows"), "{error}");
+    let place = error.place().expect("the last GROUP BY");
+    assert_eq!(
+        (underlined(&both, Some(place)), both.chars().take(place.0).collect::<String>().matches("GROUP").count()),
+        ("GROUP BY".to_owned(), 1)
+    );
     let one_above_the_other =
         format!("CREATE MATERIALIZED VIEW v AS SELECT window_start, max(n) AS m FROM ({}) AS a GROUP BY window_start", window("events"));
     world.bind(&one_above_the_other).expect("the lower one has refused what is late");

@@ -252,7 +252,15 @@ impl Reader {
     }
 
     pub(crate) fn data_type(&mut self) -> Result<DataType> {
-        self.with(Parser::parse_data_type)
+        let nested = self.peek().filter(|word| matches!(word.as_str(), "STRUCT" | "MAP") && self.is_second(&Token::Lt));
+        match nested {
+            Some(word) => Err(self.refuse(&format!("type {word}"))),
+            None => self.with(Parser::parse_data_type),
+        }
+    }
+
+    fn is_second(&self, token: &Token) -> bool {
+        self.parser.peek_nth_token_ref(1).token == *token
     }
 
     pub(crate) fn sql(&mut self) -> Result<Box<Sql>> {

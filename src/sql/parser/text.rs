@@ -45,6 +45,19 @@ impl SourceText {
         self.before(location).1
     }
 
+    /// 1-based character offset and length of the first `written` that stands behind `from`.
+    pub(crate) fn find(&self, from: Location, written: &str) -> Option<(usize, usize)> {
+        let (bytes, characters) = self.before(from);
+        let passed = self.text.get(bytes..)?.split_once(written)?.0;
+        Some((characters + passed.chars().count() + 1, written.chars().count()))
+    }
+
+    /// The same for the last one before `to`.
+    pub(crate) fn find_before(&self, to: Location, written: &str) -> Option<(usize, usize)> {
+        let before = self.text.get(..self.before(to).0)?.rsplit_once(written)?.0;
+        Some((before.chars().count() + 1, written.chars().count()))
+    }
+
     /// 1-based character offset and length of `span`; none for the empty span of made-up nodes.
     pub(crate) fn place(&self, span: Span) -> Option<(usize, usize)> {
         if span.start.line == 0 {

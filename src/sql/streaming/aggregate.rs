@@ -126,12 +126,15 @@ fn add(lowering: &mut Lowering<'_>, (written, node): Written<'_>, input: Lowered
     Ok(Lowered { input: added, schema, properties, facts, picked: None, promised: input.promised || closing.key.is_some() })
 }
 
+/// Why a view cannot be.
+pub(super) const TWO_REFUSE: &str = "a view in which two operators refuse late rows is not supported";
+
 /// `$late` has the columns of one operator's input.
 fn note_refusing(lowering: &mut Lowering<'_>, added: Input) -> Result<()> {
     let Input::Node(node) = added else { return Err(Error::bug("an aggregate is a node")) };
     if lowering.refusing.replace(node).is_some() {
-        let error = Error::unsupported("a view in which two operators refuse late rows is not supported");
-        return Err(error.with_hint("make a materialized view of each part, and this one of those"));
+        let error = Error::unsupported(TWO_REFUSE);
+        return Err(error.with_hint("make a materialized view of each part, and this one of those: UNION ALL or JOIN of the views"));
     }
     Ok(())
 }

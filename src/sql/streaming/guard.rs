@@ -49,7 +49,8 @@ fn refuse(construct: &str, statement: &Statement, words: &[&[&str]]) -> Error {
 fn check_node(node: &LogicalPlan, statement: &Statement) -> Result<()> {
     let no = |construct: &str, words: &[&[&str]]| Err(refuse(construct, statement, words));
     match node {
-        LogicalPlan::Limit(_) => no("LIMIT", &[&["LIMIT"], &["OFFSET"], &["FETCH"]]),
+        LogicalPlan::Limit(limit) if limit.fetch.is_none() => no("OFFSET", &[&["OFFSET"]]),
+        LogicalPlan::Limit(_) => no("LIMIT", &[&["LIMIT"], &["FETCH"]]),
         LogicalPlan::Sort(sort) if sort.fetch.is_some() => no("ORDER BY … LIMIT", &[&["LIMIT"]]),
         LogicalPlan::Window(_) => no("a window function (OVER)", &[&["OVER"]]),
         LogicalPlan::Distinct(Distinct::On(_)) => no("DISTINCT ON", &[&["DISTINCT", "ON"]]),
@@ -111,7 +112,7 @@ fn check_function(function: &ScalarFunction, statement: &Statement) -> Result<()
     match function.func.signature().volatility {
         Volatility::Immutable => Ok(()),
         Volatility::Stable => {
-            let words: &[&[&str]] = &[&[upper.as_str()], &["CURRENT_TIMESTAMP"], &["CURRENT_DATE"]];
+            let words: &[&[&str]] = &[&[upper.as_str()], &["CURRENT_TIMESTAMP"], &["LOCALTIMESTAMP"], &["CURRENT_DATE"], &["LOCALTIME"]];
             let error = refuse(&format!("{name}()"), statement, words);
             Err(error.with_detail("a row and its later deletion must give the same value"))
         }
