@@ -19,8 +19,8 @@ use headwater_catalog::{Catalog, Object};
 use headwater_types::{Error, Result};
 
 use crate::casts::PostgresTypes;
+use crate::casts::exact_casts::ExactCasts;
 use crate::errors::from_datafusion;
-use crate::exact_casts::ExactCasts;
 use crate::floats::EqualFloats;
 use crate::planned_types::PlannedTypes;
 use crate::types::Types;
