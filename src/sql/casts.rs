@@ -1,5 +1,9 @@
 //! PostgreSQL's types in expressions: casts, what may be assigned to a column, literals that take the type of what they are compared with.
 
+pub(crate) mod conversions;
+pub(crate) mod exact_casts;
+pub(crate) mod mixed_numbers;
+
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as PlanResult};
@@ -14,10 +18,10 @@ use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Logical
 use headwater_catalog::Column;
 use headwater_types::{Error, Result};
 
-use crate::conversions::{conversion, converted, is_text, type_of};
+use self::conversions::{conversion, converted, is_text, type_of};
+use self::mixed_numbers::number_as;
 use crate::errors::into_datafusion;
 use crate::functions::{Arithmetic, CastCall, Conversion, Convert, Division, IntegerOperator, Rounding, difference, span};
-use crate::mixed_numbers::{self, number_as};
 use crate::type_names::{sql_name, type_name};
 use crate::types::Length;
 

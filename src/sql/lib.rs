@@ -5,18 +5,15 @@ mod binder;
 mod bound;
 mod casts;
 mod context;
-mod conversions;
 mod diagnostics;
 mod dialect;
 mod errors;
-mod exact_casts;
 #[cfg(test)]
 mod expected;
 mod floats;
 mod functions;
 mod literals;
 mod marks;
-mod mixed_numbers;
 pub mod moment;
 mod other_meanings;
 mod parser;

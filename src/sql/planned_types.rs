@@ -6,11 +6,11 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExp
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use crate::casts::conversions::converted;
+use crate::casts::mixed_numbers::{meet_as_doubles, number_as};
 use crate::casts::{both_clocks, both_moments, is_text_literal};
-use crate::conversions::converted;
 use crate::functions::{Division, IntervalScale, difference, extract};
 use crate::marks::INTEGER;
-use crate::mixed_numbers::{meet_as_doubles, number_as};
 
 /// What must be settled while the statement is planned, since it changes types or DataFusion would refuse it before
 /// [`PostgresTypes`](crate::casts::PostgresTypes) sees it: a text literal takes the type of the UUID, bytes, array or interval beside it; a date and

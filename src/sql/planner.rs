@@ -23,8 +23,8 @@ use headwater_types::{Error, Result};
 
 use self::membership::Membership;
 use crate::casts::PostgresTypes;
+use crate::casts::exact_casts::ExactCasts;
 use crate::errors::from_datafusion;
-use crate::exact_casts::ExactCasts;
 use crate::floats::EqualFloats;
 use crate::planned_types::PlannedTypes;
 use crate::types::Types;

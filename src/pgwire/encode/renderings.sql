@@ -53,7 +53,7 @@ insert into out(typ,v,bin) select 'int4[]', v::text, encode(array_send(v),'hex')
 insert into out(typ,v,bin) select 'int8[]', v::text, encode(array_send(v),'hex') from (values ('{}'::int8[]),('{1,2,3}')) t(v);
 insert into out(typ,v,bin) select 'bool[]', v::text, encode(array_send(v),'hex') from (values ('{t,f,NULL}'::bool[])) t(v);
 insert into out(typ,v,bin) select 'float8[]', v::text, encode(array_send(v),'hex') from (values ('{1.5,NaN,-Infinity,1e20}'::float8[])) t(v);
-insert into out(typ,v,bin) select 'varchar[]', v::text, encode(array_send(v),'hex') from (values ('{}'::varchar[]),('{a}'),('{"a b","",NULL,"NULL","null","q\"q","b\\b","c,d","{x}","tab	x"}'),('{ü,☃}')) t(v);
+insert into out(typ,v,bin) select 'text[]', v::text, encode(array_send(v),'hex') from (values ('{}'::text[]),('{a}'),('{"a b","",NULL,"NULL","null","q\"q","b\\b","c,d","{x}","tab	x"}'),('{ü,☃}')) t(v);
 insert into out(typ,v,bin) select 'timestamptz[]', v::text, encode(array_send(v),'hex') from (values ('{"2024-01-01 00:00:00+00","1999-12-31 23:59:59.5+00"}'::timestamptz[])) t(v);
 insert into out(typ,v,bin) select 'uuid[]', v::text, encode(array_send(v),'hex') from (values ('{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11,NULL}'::uuid[])) t(v);
 insert into out(typ,v,bin) select 'numeric(10,2)[]', v::text, encode(array_send(v),'hex') from (values ('{1.50,-0.01,0.00}'::numeric(10,2)[])) t(v);

@@ -18,11 +18,11 @@ use headwater_types::{Error, Result};
 
 use super::relation::find_column;
 use crate::bound::{Changed, Insert, OnConflict, Returning};
-use crate::casts::{self, PostgresTypes};
+use crate::casts::{self, PostgresTypes, exact_casts};
 use crate::context::Context;
 use crate::errors::{duplicate_column, in_text};
 use crate::parser::{Ast, Name, at, folded, syntax};
-use crate::{Bound, exact_casts, query};
+use crate::{Bound, query};
 
 /// Where an UPDATE keeps new values beside the old row.
 const NEW: &str = "new$";

@@ -9,10 +9,10 @@ use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Union, Values};
 use headwater_types::Error;
 
+use crate::casts::conversions::converted;
+use crate::casts::mixed_numbers::{number_as, widest_float};
 use crate::casts::mixes;
-use crate::conversions::converted;
 use crate::errors::into_datafusion;
-use crate::mixed_numbers::{number_as, widest_float};
 use crate::type_names::type_name;
 
 /// `plan` with the inputs of each UNION, and the rows of each VALUES, cast to what they have in common where DataFusion takes another type: the

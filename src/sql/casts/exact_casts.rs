@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 
-use crate::mixed_numbers::number_as;
+use crate::casts::mixed_numbers::number_as;
 
 /// Puts our conversion in the place of such casts, once types have been coerced.
 #[derive(Debug)]

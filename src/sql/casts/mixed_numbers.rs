@@ -8,7 +8,7 @@ use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{InList, InSubquery, ScalarFunction};
 use datafusion::logical_expr::{Case, Expr, LogicalPlanBuilder, Subquery};
 
-use crate::conversions::{converted, type_of};
+use crate::casts::conversions::{converted, type_of};
 use crate::functions::convert_value;
 
 /// True if PostgreSQL has no operator for these two but that of double precision: real beside an integer or a numeric, double precision beside any
