@@ -22,7 +22,7 @@ impl Connector for Memory {
     }
 
     fn check_source(&self, _definition: &SourceDefinition) -> Result<Capabilities> {
-        Ok(Capabilities { bounded: true, replayable: true, columns: None })
+        Ok(Capabilities { bounded: true, replayable: true, grows: false, columns: None })
     }
 
     fn start(&self, _definition: &SourceDefinition) -> Result<Positions> {

@@ -86,7 +86,7 @@ async fn keep_first(outside: &Outside, first: &[Event], options: Options, script
     outside.produce(first, 1);
     let database = Database::open(options).await.expect("a new database");
     let mut session = database.session();
-    session.run_script(script, |_, _| {}).await.expect("the script");
+    session.run_script(script, async |_, _| Ok(())).await.expect("the script");
     session.execute("FLUSH").await.expect("everything is read");
     same("the view of the first events", &view(&mut session).await, &answer(first));
     session.execute("CHECKPOINT").await.expect("a checkpoint");

@@ -146,7 +146,6 @@ impl Connection {
     }
 }
 
-
 /// A line as a `CopyData` message.
 fn put_line(line: &[u8], out: &mut BytesMut) {
     out.reserve(line.len() + 5);

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
-use headwater_types::{BATCH_ROWS_MAX, Error, Result};
+use headwater_types::{BATCH_ROWS_MAX, Result};
 
 use super::listing::{cut_error, io_error, refuse_compressed_content};
 use super::place::{Piece, Place};
