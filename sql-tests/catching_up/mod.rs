@@ -31,9 +31,9 @@ pub fn trials() -> Vec<Trial> {
             }
             Ok(())
         }),
-        trial("files_that_have_grown_are_read_when_opened_again", || files::files_that_have_grown_are_read_when_opened_again()),
-        trial("windows_that_have_closed_stay_closed", || files::windows_that_have_closed_stay_closed()),
-        trial("generators_stay_at_their_end", || files::generators_stay_at_their_end()),
+        trial("files_that_have_grown_are_read_when_opened_again", files::files_that_have_grown_are_read_when_opened_again),
+        trial("windows_that_have_closed_stay_closed", files::windows_that_have_closed_stay_closed),
+        trial("generators_stay_at_their_end", files::generators_stay_at_their_end),
     ]
 }
 

@@ -261,7 +261,8 @@ impl ScriptSession {
     fn note(&mut self, sql: &str) {
         let words: Vec<String> = sql.split_whitespace().take(2).map(str::to_ascii_uppercase).collect();
         match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            ["PREPARE" | "DEALLOCATE", _] => self.settings.push(sql.to_string()),
+            ["PREPARE", _] => self.settings.push(sql.to_string()),
+            ["DEALLOCATE", name] => self.settings.retain(|setting| prepared(setting).is_none_or(|p| *name != "ALL" && p != *name)),
             ["SET" | "RESET", what] if !matches!(*what, "LOCAL" | "TRANSACTION") => self.settings.push(sql.to_string()),
             ["DECLARE", _] => self.cursors += 1,
             ["CLOSE", _] => self.cursors = self.cursors.saturating_sub(1),
@@ -296,6 +297,13 @@ impl ScriptSession {
         *self.place.lock().await = Some(session);
         result
     }
+}
+
+/// The name that a PREPARE gives, in capitals.
+fn prepared(sql: &str) -> Option<String> {
+    let words = sql.to_ascii_uppercase();
+    let name = words.strip_prefix("PREPARE")?.trim_start();
+    name.split(|c: char| c.is_whitespace() || c == '(').next().map(str::to_owned)
 }
 
 /// Executes `sql`; a boxed future of one lifetime, which the compiler sees to be `Send`.
@@ -391,7 +399,7 @@ mod tests {
         }
         let empty = dir.path().join("empty");
         std::fs::create_dir(&empty).expect("an empty directory");
-        assert_eq!(scripts_or_itself(&empty), [empty.clone()]);
+        assert_eq!(scripts_or_itself(&empty), std::slice::from_ref(&empty));
         let nothing = run_file(&empty).expect_err("nothing to run");
         assert!(nothing.contains("no .slt file"), "{nothing}");
         let missing = run_file(&dir.path().join("missing.slt")).expect_err("no such file");

@@ -5,7 +5,6 @@ mod block;
 mod block_store;
 mod cache;
 mod filter;
-mod holder;
 mod key_index;
 mod keys;
 mod log;

@@ -1,5 +1,7 @@
 //! The block store on disk: two RocksDB column families, one write batch an epoch, large values in blob files.
 
+mod holder;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +12,7 @@ use rocksdb::{
     LogLevel, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
-use crate::holder::{HolderNote, holder};
+use self::holder::{HolderNote, holder};
 use crate::synced::SyncedNote;
 use crate::{BlockStore, Family, Writes};
 

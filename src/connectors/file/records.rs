@@ -90,9 +90,10 @@ impl RecordFile {
     }
 
     fn read_header(&mut self, decoder: &mut Decoder) -> Result<()> {
-        if let Some(end) = self.next_end(decoder)? {
-            decoder.header(&self.buffer[..end]).map_err(|error| error.context(format!("file '{}'", self.path)))?;
-            self.advance(end, decoder.lines(&self.buffer[..end]));
+        if let Some(length) = self.next_end(decoder)? {
+            let header = &self.buffer[self.start..self.start + length];
+            decoder.header(header).map_err(|error| error.context(format!("file '{}'", self.path)))?;
+            self.advance(length, decoder.lines(header));
         }
         Ok(())
     }

@@ -155,6 +155,9 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
     let last = digits.len().saturating_sub(4);
     for (at, group) in digits.chunks(4).enumerate() {
         let filled = if at * 4 == last { group.iter().rev().take_while(|b| **b == b'=').count() } else { 0 };
+        if filled > 2 {
+            return None;
+        }
         let value = |digit: &u8| DIGITS.iter().position(|d| d == digit).and_then(|at| u32::try_from(at).ok());
         let bits = group[..4 - filled].iter().try_fold(0_u32, |bits, digit| Some(bits << 6 | value(digit)?))?;
         let whole = (bits << (6 * filled)).to_be_bytes();
