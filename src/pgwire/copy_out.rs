@@ -49,7 +49,7 @@ impl CopyEncoder {
     /// Hands the line of each row of `batch` to `take`.
     ///
     /// # Errors
-    /// As [`encode_column`].
+    /// A value that has no text form.
     pub fn each_line(&self, batch: &RecordBatch, mut take: impl FnMut(&[u8])) -> Result<()> {
         let encoded = batch.columns().iter().zip(self.schema.fields()).map(|(array, field)| encode_column(array, field, Format::Text));
         let columns = encoded.collect::<Result<Vec<_>>>()?;
