@@ -75,8 +75,8 @@ pub(crate) struct RunningView {
     nodes: Vec<Node>,
     /// By node.
     readers: Vec<Readers>,
-    /// By node: how many rows a batch before it may have, so that no more than a batch comes out of the operators without state from there on.
-    rows_max: Vec<usize>,
+    /// By node: how many rows the operators without state make of one, from there on.
+    rows_per_row: Vec<usize>,
     arrivals: Vec<Arrival>,
     pub relation: Relation,
     pub diverted: Diverted,
@@ -119,7 +119,7 @@ impl RunningView {
         let readers: Vec<Readers> = (0..nodes.len()).map(|number| readers_of(&def.plan, number)).collect();
         Ok(Self {
             id: def.id,
-            rows_max: rows_max(&def.plan, &readers),
+            rows_per_row: rows_per_row(&def.plan, &readers),
             readers,
             diverted: Diverted::open(store, &def)?,
             def,
@@ -180,8 +180,9 @@ impl RunningView {
     /// Takes batches through operators without state, a portion side by side, and then pushes what came out, one after the other: so no more than a
     /// portion waits in between, however much a window or a join made of it.
     fn carry(&mut self, arrivals: Vec<Arrival>, now: Micros) -> Result<()> {
+        // No more than a batch is to come of each.
         let cut = |arrival: Arrival| {
-            let rows_max = self.rows_max[arrival.node];
+            let rows_max = BATCH_ROWS_MAX / self.rows_per_row[arrival.node];
             arrival.cut(rows_max)
         };
         let mut arrivals = arrivals.into_iter().flat_map(cut).collect::<Vec<_>>().into_iter();
@@ -201,7 +202,7 @@ impl RunningView {
     }
 
     fn pass(&self, arrivals: Vec<Arrival>) -> Result<Vec<Passed>> {
-        let rows: usize = arrivals.iter().map(|arrival| arrival.batch.len()).sum();
+        let rows: usize = arrivals.iter().map(|arrival| arrival.batch.len() * self.rows_per_row[arrival.node]).sum();
         let (plan, readers) = (&self.def.plan, &self.readers);
         let pass = |arrival| {
             let mut passed = Passed::default();
@@ -292,17 +293,17 @@ fn readers_of(plan: &Plan, number: usize) -> Readers {
     plan.nodes.iter().enumerate().flat_map(reads).collect()
 }
 
-/// How many rows a batch before each node may have, so that no more than [`BATCH_ROWS_MAX`] come out of the operators without state from there on.
-fn rows_max(plan: &Plan, readers: &[Readers]) -> Vec<usize> {
+/// How many rows the operators without state make of one that comes to each node: at most a batch is told, since one row cannot be cut.
+fn rows_per_row(plan: &Plan, readers: &[Readers]) -> Vec<usize> {
     // Nodes come after what they read.
     let mut rows_per_row = vec![1_usize; readers.len()];
     for node in (0..readers.len()).rev() {
         if let Some(operator) = plan.nodes[node].spec.stateless() {
             let beyond = readers[node].iter().map(|&(reader, _)| rows_per_row[reader]).fold(0, usize::saturating_add);
-            rows_per_row[node] = operator.rows_per_row_max().saturating_mul(beyond.max(1));
+            rows_per_row[node] = operator.rows_per_row_max().saturating_mul(beyond.max(1)).min(BATCH_ROWS_MAX);
         }
     }
-    rows_per_row.into_iter().map(|rows| (BATCH_ROWS_MAX / rows).max(1)).collect()
+    rows_per_row
 }
 
 /// Each batch before each reader.
@@ -361,7 +362,7 @@ mod tests {
 
     /// Sixty windows a row, and all of it twice: neither on its own tells how much comes out.
     #[test]
-    fn batches_are_cut_by_what_windows_make_of_them() {
+    fn windows_and_readers_multiply_rows() {
         let time = Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true);
         let span = |seconds: i64| IntervalMonthDayNano::new(0, 0, seconds * 1_000_000_000);
         let hop = Hop::new(&Arc::new(Schema::new(vec![time])), 0, Windows::hop(span(60), span(3_600), None).unwrap()).unwrap();
@@ -377,6 +378,6 @@ mod tests {
         let nodes = vec![node(Arc::new(hop), vec![source]), node(union, vec![Input::Node(0), Input::Node(0)])];
         let plan = Plan { nodes, refusing: None };
         let readers: Vec<Readers> = (0..2).map(|number| readers_of(&plan, number)).collect();
-        assert_eq!(rows_max(&plan, &readers), vec![BATCH_ROWS_MAX / 120, BATCH_ROWS_MAX]);
+        assert_eq!(rows_per_row(&plan, &readers), [120, 1]);
     }
 }

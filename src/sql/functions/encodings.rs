@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use datafusion::arrow::array::{ArrayRef, AsArray, BinaryArray, StringArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result, plan_err};
@@ -9,11 +12,11 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 
 use super::{any_scalar, over_rows};
 
-/// The digits of base64.
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// PostgreSQL writes lines of 76 characters: so many bytes.
+const LINE_BYTES: usize = 57;
 
-/// So many characters of base64 PostgreSQL puts on a line.
-const LINE: usize = 76;
+/// Filled up with `=`; like PostgreSQL it does not look at bits of the last digit that belong to no byte.
+const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Function {
@@ -130,40 +133,13 @@ impl Encoding {
     }
 }
 
-/// Three bytes as four digits, the last ones filled up with `=`.
 fn base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        if text.len() % (LINE + 1) == LINE {
-            text.push('\n');
-        }
-        let bits = (0..3).fold(0_u32, |bits, at| bits << 8 | u32::from(group.get(at).copied().unwrap_or(0)));
-        for at in 0..4 {
-            let digit = usize::try_from(bits >> (18 - 6 * at) & 63).unwrap_or(0);
-            text.push(if at <= group.len() { char::from(DIGITS[digit]) } else { '=' });
-        }
-    }
-    text
+    bytes.chunks(LINE_BYTES).map(|line| BASE64.encode(line)).collect::<Vec<_>>().join("\n")
 }
 
 fn from_base64(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-    if !digits.len().is_multiple_of(4) {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3);
-    let last = digits.len().saturating_sub(4);
-    for (at, group) in digits.chunks(4).enumerate() {
-        let filled = if at * 4 == last { group.iter().rev().take_while(|b| **b == b'=').count() } else { 0 };
-        if filled > 2 {
-            return None;
-        }
-        let value = |digit: &u8| DIGITS.iter().position(|d| d == digit).and_then(|at| u32::try_from(at).ok());
-        let bits = group[..4 - filled].iter().try_fold(0_u32, |bits, digit| Some(bits << 6 | value(digit)?))?;
-        let whole = (bits << (6 * filled)).to_be_bytes();
-        bytes.extend_from_slice(whole.get(1..4 - filled)?);
-    }
-    Some(bytes)
+    BASE64.decode(digits).ok()
 }
 
 /// ASCII as it is but `\` as `\\`, zero and what is beyond ASCII as `\nnn`.
