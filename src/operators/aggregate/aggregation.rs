@@ -18,7 +18,7 @@ use super::intake::Prepared;
 use super::layout::{GroupColumns, Layout, Part};
 use super::multiset::{Multiset, Settled};
 use super::partial::{Lane, has_many_groups};
-use super::routing::{Routed, Rows, Waiting, in_lots, shard_of, shard_parts};
+use super::routing::{Routed, Rows, Waiting, in_lots, route, shard_of, shard_parts};
 use super::worker::{Memo, Query, Worker};
 use crate::{Finished, Operator, Output, StatePlace, Step};
 
@@ -97,7 +97,7 @@ impl Aggregation {
             let prepared = arrived.into_iter().map(prepare).collect::<Result<Vec<_>>>()?;
             let waiting = self.accept(prepared, out)?;
             let is_split = |partition| self.table.is_split(partition);
-            let routed = waiting.into_iter().map(|rows| rows.route(&is_split)).collect::<Result<Vec<_>>>()?;
+            let routed = route(waiting, &is_split)?;
             return self.take_in(&routed);
         }
         let prepared = arrived.into_par_iter().map(prepare).collect::<Result<Vec<_>>>()?;

@@ -1,6 +1,5 @@
 //! How groups are laid out: the window key chooses the partition, the other group columns are the key within it.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -211,12 +210,12 @@ impl PartRows {
         }
     }
 
-    /// Their numbers.
-    pub(crate) fn indices(&self) -> Cow<'_, [u32]> {
+    /// What `of` makes of the number of each. Inlined with it: a loop a case.
+    #[inline(always)]
+    pub(crate) fn map<T>(&self, of: impl FnMut(usize) -> T) -> Vec<T> {
         match self {
-            // A batch has fewer than 2^32 rows.
-            Self::Slice(start, length) => (*start as u32..(start + length) as u32).collect(),
-            Self::Picked(rows) => Cow::Borrowed(rows.values()),
+            Self::Slice(start, length) => (*start..start + length).map(of).collect(),
+            Self::Picked(rows) => rows.values().iter().map(|&row| row as usize).map(of).collect(),
         }
     }
 

@@ -10,6 +10,7 @@ mod intake;
 mod layout;
 mod multiset;
 mod partial;
+mod places;
 mod routing;
 #[cfg(test)]
 mod tests;

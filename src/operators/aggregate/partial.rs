@@ -10,7 +10,7 @@ use headwater_types::Result;
 
 use super::groups::GroupStates;
 use super::layout::{GroupColumns, Layout, Part, PartRows};
-use super::routing::{Routed, Rows, Waiting, distinct};
+use super::routing::{Routed, Rows, Waiting, distinct, route};
 
 /// A window with more groups has many. Tests are small and take both ways.
 const FEW_GROUPS_MAX: usize = if cfg!(test) { 6 } else { 4_096 };
@@ -40,12 +40,11 @@ impl Lane {
 
     /// Takes the rows of windows that are not split into its groups; routes the others.
     pub(crate) fn take(&mut self, lot: Vec<Waiting>, is_split: &impl Fn(i64) -> bool) -> Result<Vec<Routed>> {
-        let mut routed = Vec::new();
+        let mut split = Vec::new();
         for waiting in lot {
-            let left = waiting.without_whole(is_split, |rows, part| self.add(rows, part))?;
-            routed.extend(left.map(|left| left.route(is_split)).transpose()?);
+            split.extend(waiting.without_whole(is_split, |rows, part| self.add(rows, part))?);
         }
-        Ok(routed)
+        route(split, is_split)
     }
 
     fn add(&mut self, rows: &Rows, part: &Part) -> Result<()> {

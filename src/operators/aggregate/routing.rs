@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::ScalarBuffer;
-use arrow::compute::take;
 use arrow::datatypes::Int64Type;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use headwater_state::ResidentTable;
-use headwater_types::{Error, Result};
+use headwater_types::{BATCH_ROWS_MAX, Error, Result};
 
 use super::call::Arguments;
 use super::groups::GroupStates;
 use super::layout::{GroupColumns, Part, PartRows};
+use super::places::Places;
 
 /// Groups are split over so many shards.
 pub(crate) const SHARDS: usize = ResidentTable::<GroupStates>::SHARDS;
 const SHARD_BITS: u32 = SHARDS.trailing_zeros();
+
+/// So many rows are put in order at once: few enough for a core's cache, and every shard gets enough of them to outweigh what a part costs.
+const ROUTED_ROWS: usize = 4 * BATCH_ROWS_MAX;
 
 /// Rows on their way: their group columns, what the calls take from them, their weights.
 pub(crate) struct Rows {
@@ -44,24 +47,35 @@ pub(crate) struct Routed {
 }
 
 impl Rows {
-    /// The rows at `order`.
-    fn take(self, order: &UInt32Array) -> Result<Self> {
-        let Self { mut groups, mut args, mut weights } = self;
+    /// The rows of `batches` in the order of `places`.
+    fn put(batches: &[Rows], places: &Places) -> Result<Self> {
         // Calls often share an argument.
-        let mut taken: Vec<(ArrayRef, ArrayRef)> = Vec::new();
-        let mut take_column = |column: &mut ArrayRef| -> Result<()> {
-            let known = taken.iter().find(|(from, _)| Arc::ptr_eq(from, column)).map(|(_, to)| to.clone());
-            let to = known.map_or_else(|| take(column, order, None), Ok)?;
-            taken.push((std::mem::replace(column, to.clone()), to));
-            Ok(())
+        let mut put: Vec<(Vec<ArrayRef>, ArrayRef)> = Vec::new();
+        let mut put_column = |column: &dyn Fn(&Rows) -> ArrayRef| -> Result<ArrayRef> {
+            let columns: Vec<ArrayRef> = batches.iter().map(column).collect();
+            let is_same = |known: &[ArrayRef]| known.iter().zip(&columns).all(|(a, b)| Arc::ptr_eq(a, b));
+            if let Some((_, column)) = put.iter().find(|(known, _)| is_same(known)) {
+                return Ok(column.clone());
+            }
+            let column = places.put(&columns)?;
+            put.push((columns, column.clone()));
+            Ok(column)
         };
-        groups.keys.iter_mut().try_for_each(&mut take_column)?;
-        for args in &mut args {
-            args.columns.iter_mut().try_for_each(&mut take_column)?;
-            args.keep = args.keep.as_ref().map(|keep| Ok::<_, Error>(take(keep, order, None)?.as_boolean().clone())).transpose()?;
-        }
-        weights = weights.map(|weights| order.values().iter().map(|&row| weights[row as usize]).collect());
-        Ok(Self { groups, args, weights })
+        let Rows { groups, args, .. } = &batches[0];
+        let keys = (0..groups.keys.len()).map(|at| put_column(&|batch| batch.groups.keys[at].clone())).collect::<Result<_>>()?;
+        let mut put_arguments = |(call, Arguments { columns, keep }): (usize, &Arguments)| {
+            let columns = (0..columns.len()).map(|at| put_column(&|batch| batch.args[call].columns[at].clone())).collect::<Result<_>>()?;
+            let keeps = batches.iter().filter_map(|batch| batch.args[call].keep.clone());
+            let keeps: Vec<ArrayRef> = keeps.map(|keep| Arc::new(keep) as ArrayRef).collect();
+            let keep = keep.as_ref().map(|_| Ok::<_, Error>(places.put(&keeps)?.as_boolean().clone())).transpose()?;
+            Ok(Arguments { columns, keep })
+        };
+        let args = args.iter().enumerate().map(&mut put_arguments).collect::<Result<_>>()?;
+        let weights = batches.iter().any(|batch| batch.weights.is_some()).then(|| {
+            let weight = |&(batch, row): &(usize, usize)| batches[batch].weights.as_ref().map_or(1, |weights| weights[row]);
+            places.origins().iter().map(weight).collect()
+        });
+        Ok(Self { groups: GroupColumns { window: None, keys, rows: places.rows }, args, weights })
     }
 }
 
@@ -77,17 +91,22 @@ impl Waiting {
         self.parts = split;
         Ok((!self.parts.is_empty()).then_some(self))
     }
+}
 
-    /// Puts rows of split windows in the order of their shards, so that what follows reads them one after the other; all others belong to the first.
-    pub(crate) fn route(self, is_split: &impl Fn(i64) -> bool) -> Result<Routed> {
-        let Self { rows, parts } = self;
-        if !parts.iter().any(|part| is_split(part.partition)) {
-            let parts = parts.into_iter().map(|part| ShardPart { shard: 0, part }).collect();
-            return Ok(Routed { rows, parts });
-        }
-        let (order, parts) = order_by_shard(&rows.groups.keys, parts, is_split)?;
-        Ok(Routed { rows: rows.take(&order.into())?, parts })
+/// Puts rows in the order of their shards, so that what follows reads them one after the other; windows that are not split belong to the first shard.
+pub(crate) fn route(waiting: Vec<Waiting>, is_split: &impl Fn(i64) -> bool) -> Result<Vec<Routed>> {
+    if !waiting.iter().flat_map(|waiting| &waiting.parts).any(|part| is_split(part.partition)) {
+        let whole = |part| ShardPart { shard: 0, part };
+        let as_they_are = waiting.into_iter().map(|Waiting { rows, parts }| Routed { rows, parts: parts.into_iter().map(whole).collect() });
+        return Ok(as_they_are.collect());
     }
+    let lots = in_lots(waiting, ROUTED_ROWS).into_iter().map(|lot| {
+        let (batches, parts): (Vec<Rows>, Vec<Vec<Part>>) = lot.into_iter().map(|waiting| (waiting.rows, waiting.parts)).unzip();
+        let shards = batches.iter().map(|batch| shard_of(&batch.groups.keys)).collect::<Result<Vec<_>>>()?;
+        let (places, parts) = Places::new(shards.into_iter().zip(parts).collect(), is_split);
+        Ok(Routed { rows: Rows::put(&batches, &places)?, parts })
+    });
+    lots.collect()
 }
 
 /// `waiting` in order, cut into lots of about so many rows.
@@ -111,56 +130,14 @@ pub(crate) fn shard_parts(groups: &GroupColumns, is_split: &impl Fn(i64) -> bool
     if !parts.iter().any(|part| is_split(part.partition)) {
         return Ok(parts.into_iter().map(|part| ShardPart { shard: 0, part }).collect());
     }
-    let (order, mut parts) = order_by_shard(&groups.keys, parts, is_split)?;
+    let (places, mut parts) = Places::new(vec![(shard_of(&groups.keys)?, parts)], is_split);
     for ShardPart { part, .. } in &mut parts {
         if let PartRows::Slice(start, count) = part.rows {
-            part.rows = PartRows::Picked(order[start..start + count].to_vec().into());
+            let rows = places.origins()[start..start + count].iter().map(|&(_, row)| row as u32);
+            part.rows = PartRows::Picked(rows.collect::<Vec<u32>>().into());
         }
     }
     Ok(parts)
-}
-
-/// The rows of `parts` in the order of their shards, and the pieces of that order that belong to one window and shard.
-fn order_by_shard(keys: &[ArrayRef], parts: Vec<Part>, is_split: &impl Fn(i64) -> bool) -> Result<(Vec<u32>, Vec<ShardPart>)> {
-    let shards = shard_of(keys)?;
-    let (mut order, mut pieces) = (Vec::with_capacity(shards.len()), Vec::with_capacity(SHARDS));
-    for part in parts {
-        let mut start = order.len();
-        let counts = match (is_split(part.partition), &part.rows) {
-            (true, PartRows::Slice(first, count)) => sort_by_shard(*first..first + count, &shards, &mut order),
-            (true, PartRows::Picked(rows)) => sort_by_shard(rows.values().iter().map(|&row| row as usize), &shards, &mut order),
-            (false, rows) => {
-                order.extend_from_slice(&rows.indices());
-                vec![rows.len()]
-            }
-        };
-        for (shard, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
-            pieces.push(ShardPart { shard, part: Part { partition: part.partition, rows: PartRows::Slice(start, count) } });
-            start += count;
-        }
-    }
-    Ok((order, pieces))
-}
-
-/// Appends `rows` to `order`, those of shard 0 first, each shard's in their order; gives the number of rows of each shard.
-fn sort_by_shard(rows: impl Iterator<Item = usize> + Clone, shards: &[u8], order: &mut Vec<u32>) -> Vec<usize> {
-    let shard = |row: usize| usize::from(shards[row]) % SHARDS;
-    let mut counts = vec![0; SHARDS];
-    rows.clone().for_each(|row| counts[shard(row)] += 1);
-    let mut next = [0; SHARDS];
-    let mut start = order.len();
-    for (next, count) in next.iter_mut().zip(&counts) {
-        *next = start;
-        start += count;
-    }
-    order.resize(start, 0);
-    for row in rows {
-        let place = &mut next[shard(row)];
-        // A batch has fewer than 2^32 rows.
-        order[*place] = row as u32;
-        *place += 1;
-    }
-    counts
 }
 
 /// The shard of each key.
@@ -243,27 +220,5 @@ mod tests {
         let other = Float64Array::new(vec![9.0, 7.0, 2.5].into(), Some(vec![false, false, true].into()));
         let (whole, other): (ArrayRef, ArrayRef) = (Arc::new(whole), Arc::new(other));
         assert_eq!(shard_of(&[whole.slice(1, 2)]).unwrap(), shard_of(&[other.slice(1, 2)]).unwrap());
-    }
-
-    #[test]
-    fn rows_are_sorted_by_shard_in_their_order() {
-        let keys: ArrayRef = Arc::new(Int64Array::from_iter_values((0..100).map(|n| n % 10)));
-        let moments = [vec![5; 60], vec![7; 40]].concat();
-        let shards = shard_of(std::slice::from_ref(&keys)).unwrap();
-        let groups = GroupColumns { window: Some(moments.clone().into()), keys: vec![keys.clone()], rows: 100 };
-        let (order, parts) = order_by_shard(&[keys], groups.parts(), &|at| at == 5).unwrap();
-        let mut seen = Vec::new();
-        for ShardPart { shard, part } in parts {
-            let PartRows::Slice(start, count) = part.rows else { unreachable!("rows are in order") };
-            let rows = &order[start..start + count];
-            assert!(rows.is_sorted());
-            for &row in rows {
-                assert_eq!(part.partition, moments[row as usize]);
-                assert_eq!(shard, if part.partition == 5 { usize::from(shards[row as usize]) } else { 0 });
-            }
-            seen.extend_from_slice(rows);
-        }
-        seen.sort_unstable();
-        assert_eq!(seen, (0..100).collect::<Vec<u32>>());
     }
 }
