@@ -262,15 +262,17 @@ struct KeysBySlot<const N: usize> {
 }
 
 impl<const N: usize> KeysBySlot<N> {
+    /// Slots are given out one after the other, and again when they are free.
     #[inline]
     fn store(&mut self, slot: u32, key: [u64; N], nulls: u8) {
         let slot = slot as usize;
-        if self.words.len() <= slot {
-            self.words.resize(slot + 1, [0; N]);
-            self.nulls.resize(slot + 1, 0);
+        if slot == self.words.len() {
+            self.words.push(key);
+            self.nulls.push(nulls);
+        } else {
+            self.words[slot] = key;
+            self.nulls[slot] = nulls;
         }
-        self.words[slot] = key;
-        self.nulls[slot] = nulls;
     }
 }
 

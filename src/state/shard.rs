@@ -22,6 +22,9 @@ const TOUCHED: u8 = 2;
 /// Added since the last flush: the log does not know it.
 const NEW: u8 = 4;
 
+/// Slots that are marked at a time.
+const CHUNK_SLOTS: usize = 256;
+
 /// With more groups a partition is in use, and not what a few stray rows have opened.
 const STRAY_GROUPS_MAX: usize = 64;
 
@@ -226,19 +229,23 @@ impl<S: StateColumns> Partition<S> {
         !self.touched.is_empty() || !self.freed.is_empty()
     }
 
+    /// Marks what was met. Which groups are met for the first time cannot be guessed, so nothing depends on a branch.
     fn touch(&mut self, slots: &[u32]) {
         self.make_room();
-        for &slot in slots {
-            let mark = &mut self.marks[slot as usize];
-            if *mark & TOUCHED == 0 {
-                if *mark & LIVE == 0 {
-                    *mark = LIVE | NEW;
-                    self.live += 1;
-                }
-                *mark |= TOUCHED;
-                self.touched.push(slot);
+        let (mut first, mut added) = ([0; CHUNK_SLOTS], 0);
+        for chunk in slots.chunks(CHUNK_SLOTS) {
+            let mut count = 0;
+            for &slot in chunk {
+                let mark = &mut self.marks[slot as usize];
+                let is_added = *mark & LIVE == 0;
+                added += usize::from(is_added);
+                first[count % CHUNK_SLOTS] = slot;
+                count += usize::from(*mark & TOUCHED == 0);
+                *mark |= LIVE | TOUCHED | if is_added { NEW } else { 0 };
             }
+            self.touched.extend_from_slice(&first[..count]);
         }
+        self.live += added;
     }
 
     /// Room for every slot, and at once for all that are expected: what grows bit by bit is copied again and again.
