@@ -31,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a_view_that_fails_before_the_epoch_before_is_written", || async {
             a_view_that_fails_before_the_epoch_before_is_written().await
         }),
+        trial("a_definition_that_is_given_up_is_carried_out", || async { a_definition_that_is_given_up_is_carried_out().await }),
         trial("files_that_have_grown_are_read_when_opened_again", files::files_that_have_grown_are_read_when_opened_again),
         trial("windows_that_have_closed_stay_closed", files::windows_that_have_closed_stay_closed),
         trial("generators_stay_at_their_end", files::generators_stay_at_their_end),
@@ -280,6 +281,39 @@ async fn a_view_that_fails_before_the_epoch_before_is_written() -> Result<(), St
     run(&mut session, "FLUSH").await?;
     let all = format!("SELECT {MANY}::bigint, {sent}::bigint");
     same(&mut session, "SELECT count(*), sum(c)::bigint FROM v", &all).await?;
+    database.close().await.map_err(|e| e.to_string())
+}
+
+/// Whoever waits for a CREATE goes away before the loop has come to it. It is carried out all the same, and known: the same name is taken, and the next
+/// view is another one.
+async fn a_definition_that_is_given_up_is_carried_out() -> Result<(), String> {
+    let (world, mut options) = world_and_options(1);
+    let store = Arc::new(HeldStore::default());
+    options.blocks = Some(store.clone());
+    let database = Database::open(options).await.map_err(|e| e.to_string())?;
+    let mut session = database.session();
+    run(&mut session, SOURCE).await?;
+    run(&mut session, "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS c FROM events").await?;
+    store.hold(true);
+    let mut sent = 0;
+    while !store.holds_within(Duration::from_micros(50)) {
+        (0..100).for_each(|id| send(&world, 0, id));
+        sent += 100;
+    }
+    let create = "CREATE MATERIALIZED VIEW w AS SELECT count(*) AS c FROM events";
+    let given_up = tokio::time::timeout(Duration::from_millis(100), session.execute(create)).await;
+    if given_up.is_ok() {
+        return Err("the loop was to be held".into());
+    }
+    store.hold(false);
+    match session.execute(create).await {
+        Err(error) if error.kind() == ErrorKind::Exists => {}
+        other => return Err(format!("the name was to be taken: {:?}", other.err())),
+    }
+    run(&mut session, "CREATE MATERIALIZED VIEW x AS SELECT max(id) AS m FROM events").await?;
+    run(&mut session, "FLUSH").await?;
+    let all = format!("SELECT {sent}::bigint, {sent}::bigint, 99::bigint");
+    same(&mut session, "SELECT v.c, w.c, x.m FROM v, w, x", &all).await?;
     database.close().await.map_err(|e| e.to_string())
 }
 

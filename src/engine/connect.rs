@@ -116,6 +116,7 @@ pub(crate) fn sink(object: &Object, spec: &SinkSpec, registry: &Registry, checkp
     let connector = Arc::clone(registry.get(&spec.connector)?);
     let mut definition = sink_definition(object, spec)?;
     let delivery = definition.options.remove("delivery");
-    let wait_for_checkpoint = checkpoints && !spec.upsert && delivery.as_deref() != Some("at_least_once");
-    Ok(SinkDef { id: object.id, from: spec.part.of(spec.from), definition, connector, wait_for_checkpoint })
+    let may_repeat = !spec.upsert && delivery.as_deref() == Some("at_least_once");
+    let wait_for_checkpoint = checkpoints && !spec.upsert && !may_repeat;
+    Ok(SinkDef { id: object.id, from: spec.part.of(spec.from), definition, connector, wait_for_checkpoint, may_repeat })
 }

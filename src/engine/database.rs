@@ -10,11 +10,13 @@ use headwater_runtime::{Runtime, Status};
 use headwater_sql::Planner;
 use headwater_types::{Clock, Error, Result};
 use parking_lot::RwLock;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::activity::Sessions;
 use crate::checkpointer::Checkpointer;
 use crate::query::threads::QueryThreads;
 use crate::recovery;
+use crate::tasks::to_the_end;
 use crate::{Inserter, Options, Session, Subscription};
 
 pub use troubles::{Trouble, TroubleWatch};
@@ -30,7 +32,7 @@ pub(crate) struct Shared {
     pub planner: Planner,
     catalog: Arc<RwLock<Arc<Catalog>>>,
     /// One definition at a time.
-    pub ddl: tokio::sync::Mutex<()>,
+    pub ddl: Arc<tokio::sync::Mutex<()>>,
     /// One UPDATE or DELETE at a time: each reads the epoch that it changes.
     pub dml: tokio::sync::Mutex<()>,
     pub checkpointer: Option<Checkpointer>,
@@ -54,7 +56,7 @@ impl Shared {
             runtime,
             planner,
             catalog,
-            ddl: tokio::sync::Mutex::new(()),
+            ddl: Arc::default(),
             dml: tokio::sync::Mutex::new(()),
             checkpointer,
             sessions: Arc::default(),
@@ -66,8 +68,22 @@ impl Shared {
         self.catalog.read().clone()
     }
 
-    pub fn set_catalog(&self, catalog: Catalog) {
-        *self.catalog.write() = Arc::new(catalog);
+    /// Shows `catalog` once `change` has made the loop hold what it says. Both are done although the statement is given up meanwhile: the loop carries out
+    /// what it was asked for, and the next definition must not get the same number.
+    pub async fn change_catalog<T: Send + 'static>(
+        &self,
+        one_at_a_time: OwnedMutexGuard<()>,
+        catalog: Catalog,
+        change: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<()> {
+        let shown = self.catalog.clone();
+        to_the_end(async move {
+            change.await?;
+            *shown.write() = Arc::new(catalog);
+            drop(one_at_a_time);
+            Ok(())
+        })
+        .await
     }
 }
 

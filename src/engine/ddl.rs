@@ -29,14 +29,13 @@ impl Session {
 
     /// A plain view is only a catalog entry: readers put its query in its place.
     pub(crate) async fn create_view(&mut self, object: Object) -> Result<Outcome> {
-        let shared = self.shared.clone();
-        let _one_at_a_time = shared.ddl.lock().await;
+        let one_at_a_time = self.shared.ddl.clone().lock_owned().await;
         let mut catalog = Catalog::clone(&self.shared.catalog());
         let object = if object.id.0 == 0 { catalog.create(object, Uuid::new_v4())? } else { catalog.replace(object)? };
         let mut writes = Writes::new();
         catalog.put(&object, &mut writes)?;
-        self.shared.runtime.commit_catalog(writes).await?;
-        self.shared.set_catalog(catalog);
+        let runtime = self.shared.runtime.clone();
+        self.shared.change_catalog(one_at_a_time, catalog, async move { runtime.commit_catalog(writes).await }).await?;
         Ok(Outcome::done("CREATE VIEW"))
     }
 
@@ -81,20 +80,19 @@ impl Session {
     }
 
     async fn create(&self, object: Object, definition: impl FnOnce(&Arc<Object>, &Session) -> Result<Definition>) -> Result<Arc<Object>> {
-        let _one_at_a_time = self.shared.ddl.lock().await;
+        let one_at_a_time = self.shared.ddl.clone().lock_owned().await;
         let mut catalog = Catalog::clone(&self.shared.catalog());
         let object = catalog.create(object, Uuid::new_v4())?;
         let definition = definition(&object, self)?;
         let mut writes = Writes::new();
         catalog.put(&object, &mut writes)?;
-        self.shared.runtime.create(definition, writes).await?;
-        self.shared.set_catalog(catalog);
+        let runtime = self.shared.runtime.clone();
+        self.shared.change_catalog(one_at_a_time, catalog, async move { runtime.create(definition, writes).await }).await?;
         Ok(object)
     }
 
     pub(crate) async fn drop_objects(&mut self, tag: &'static str, objects: &[Arc<Object>]) -> Result<Outcome> {
-        let shared = self.shared.clone();
-        let _one_at_a_time = shared.ddl.lock().await;
+        let one_at_a_time = self.shared.ddl.clone().lock_owned().await;
         let mut catalog = Catalog::clone(&self.shared.catalog());
         let mut writes = Writes::new();
         let mut ids = Vec::new();
@@ -103,20 +101,19 @@ impl Session {
             Catalog::remove(object, &mut writes);
             ids.push(object.id);
         }
-        self.shared.runtime.drop_objects(ids, writes).await?;
-        self.shared.set_catalog(catalog);
+        let runtime = self.shared.runtime.clone();
+        self.shared.change_catalog(one_at_a_time, catalog, async move { runtime.drop_objects(ids, writes).await }).await?;
         Ok(Outcome::done(tag))
     }
 
     pub(crate) async fn comment(&mut self, object: Object) -> Result<Outcome> {
-        let shared = self.shared.clone();
-        let _one_at_a_time = shared.ddl.lock().await;
+        let one_at_a_time = self.shared.ddl.clone().lock_owned().await;
         let mut catalog = Catalog::clone(&self.shared.catalog());
         let object = catalog.replace(object)?;
         let mut writes = Writes::new();
         catalog.put(&object, &mut writes)?;
-        self.shared.runtime.commit_catalog(writes).await?;
-        self.shared.set_catalog(catalog);
+        let runtime = self.shared.runtime.clone();
+        self.shared.change_catalog(one_at_a_time, catalog, async move { runtime.commit_catalog(writes).await }).await?;
         Ok(Outcome::done("COMMENT"))
     }
 }

@@ -65,7 +65,7 @@ impl Subscription {
     }
 
     /// The next epoch that changed the relation; the first has its rows as they were at the start. `None` when the database closed, the relation
-    /// was dropped, or the subscriber fell more than a thousand epochs behind.
+    /// was dropped, its view failed, or the subscriber fell more than a thousand epochs behind.
     pub async fn next(&mut self) -> Option<EpochChanges> {
         self.changes.recv().await
     }

@@ -4,6 +4,8 @@ use arrow::datatypes::IntervalMonthDayNano;
 use headwater_types::{Error, Micros, Result};
 
 const DAY: i64 = 86_400_000_000;
+/// A row is copied into each of its windows at once.
+const WINDOWS_PER_ROW_MAX: i64 = 100_000;
 /// Months between year 0 and 1970, where window numbers start.
 const EPOCH_MONTHS: i64 = 1970 * 12;
 
@@ -57,6 +59,11 @@ impl Windows {
         let (slide_months, slide_micros) = split(slide, "slide")?;
         let (size_months, size_micros) = split(size, "size")?;
         let (offset_months, offset_micros) = offset.map_or(Ok((0, 0)), |o| split_any(o, "offset"))?;
+        let windows = (size_months / slide_months.max(1)).max(size_micros / slide_micros.max(1));
+        if windows > WINDOWS_PER_ROW_MAX {
+            return Err(Error::invalid(format!("every row would be in {windows} windows, more than {WINDOWS_PER_ROW_MAX}"))
+                .with_hint("make the slide longer, or the windows shorter"));
+        }
         let is_calendar = size_months != 0;
         if is_calendar != (slide_months != 0) {
             return Err(Error::invalid("slide and size of a window must both be in months, or neither"));
@@ -177,7 +184,8 @@ fn split_any(span: IntervalMonthDayNano, what: &str) -> Result<(i64, i64)> {
     if span.nanoseconds % 1_000 != 0 {
         return Err(Error::invalid(format!("the {what} of a window has a part below a microsecond")));
     }
-    Ok((i64::from(span.months), i64::from(span.days) * DAY + span.nanoseconds / 1_000))
+    let micros = i64::from(span.days).checked_mul(DAY).and_then(|days| days.checked_add(span.nanoseconds / 1_000));
+    Ok((i64::from(span.months), micros.ok_or_else(|| Error::invalid(format!("the {what} of a window is too long")))?))
 }
 
 /// Months since 1970-01 of the month that holds `at`. Days to dates by Howard Hinnant, "chrono-compatible low-level date algorithms".

@@ -132,6 +132,8 @@ impl EpochLoop {
         self.broken = self.park_view(&view, &mut writes).err().or(self.broken.take());
         self.writes = writes;
         self.wanted = true;
+        // Whoever follows it would wait for changes that do not come.
+        self.subscriptions.retain(|(relation, _)| relation.object != id);
         view.reads().into_iter().for_each(|table| self.release_epochs(table));
         let record = FailureRecord::of(&error);
         if persisted::put(&mut self.writes, persisted::object_key("failed", id), &record).is_err() {

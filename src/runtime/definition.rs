@@ -77,6 +77,8 @@ pub struct SinkDef {
     pub connector: Arc<dyn Connector>,
     /// Never ahead of the last durable checkpoint (append sinks with a checkpoint URL).
     pub wait_for_checkpoint: bool,
+    /// Rows of an append sink may come twice: after a restore it goes on from what the checkpoint knows of it.
+    pub may_repeat: bool,
 }
 
 /// Any object that runs.

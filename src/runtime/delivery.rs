@@ -165,8 +165,7 @@ impl Courier {
     async fn deliver_all(&mut self) -> Result<()> {
         let mut sink = self.def.connector.open_sink(&self.def.definition)?;
         // What the target holds, and how far its epochs have been seen: epochs whose net change is nothing move only the latter.
-        let mut mark = self.reconcile(sink.as_mut()).await?;
-        let mut seen = mark.epoch;
+        let (mut mark, mut seen) = self.reconcile(sink.as_mut()).await?;
         self.tell_state(None, false).await?;
         self.back_off = BACK_OFF_MIN;
         loop {
@@ -191,17 +190,20 @@ impl Courier {
         }
     }
 
-    /// Compares the mark that the target holds with the one kept here, and decides where to go on from.
-    async fn reconcile(&mut self, sink: &mut dyn Sink) -> Result<Mark> {
+    /// Compares the mark that the target holds with the one kept here, and decides where to go on from: the mark to replace, and the epoch behind which
+    /// rows are still to be delivered.
+    async fn reconcile(&mut self, sink: &mut dyn Sink) -> Result<(Mark, Epoch)> {
         let held = sink.mark().await?;
         let kept = self.outbox(OutboxPart::Mark).await?.kept;
         let here = if sink.keeps_mark() { held } else { held.or(kept) };
-        match (here, kept) {
-            (None, None) => self.first_delivery(sink).await,
-            (Some(mark), _) if self.is_of_this_line(&mark) => Ok(mark),
-            (Some(_), _) => self.rewrite(sink).await,
-            (None, Some(_)) => self.rewrite(sink).await,
-        }
+        let mark = match (here, kept) {
+            (Some(mark), _) if self.is_of_this_line(&mark) => mark,
+            // What the target got after the checkpoint comes again.
+            (Some(mark), Some(kept)) if self.def.may_repeat => return Ok((mark, kept.epoch)),
+            (here, None) if here.is_none() || self.def.may_repeat => self.first_delivery(sink, here).await?,
+            _ => self.rewrite(sink).await?,
+        };
+        Ok((mark, mark.epoch))
     }
 
     /// Not ahead of what is durable here, and of this line of time.
@@ -209,11 +211,11 @@ impl Courier {
         mark.epoch <= *self.deliverable.synced.borrow() && self.line.holds(mark)
     }
 
-    /// The view as it is now; the target keeps what it has of others.
-    async fn first_delivery(&mut self, sink: &mut dyn Sink) -> Result<Mark> {
+    /// The view as it is now, in the place of the mark `before`; the target keeps what it has of others.
+    async fn first_delivery(&mut self, sink: &mut dyn Sink, before: Option<Mark>) -> Result<Mark> {
         let (mark, changes) = self.all().await?;
         self.line.check()?;
-        sink.deliver(&Delivery { before: None, mark, changes }).await?;
+        sink.deliver(&Delivery { before, mark, changes }).await?;
         self.delivered(mark, mark.epoch).await?;
         Ok(mark)
     }

@@ -527,7 +527,7 @@ impl EpochLoop {
         }
         let until = |due: Micros| Duration::from_micros(u64::try_from(due - self.clock.now()).unwrap_or(0)) + Duration::from_millis(1);
         let due = if self.clock.is_held() { None } else { self.next_due().map(until) };
-        let reopen = self.feeds.values().filter_map(|f| f.reopen_in(&self.clock)).min();
+        let reopen = self.feeds.values().filter(|f| self.may_be_opened(f)).filter_map(|f| f.reopen_in(&self.clock)).min();
         let disk = self.disk.check_in(!self.feeds.is_empty() || !self.tables.is_empty());
         [due, reopen, disk].into_iter().flatten().min()
     }

@@ -120,6 +120,8 @@ impl Feed {
             self.found(partition, position, now);
         }
         self.started = true;
+        // What failed before was the question where it starts.
+        (self.waiting, self.reopen_at) = (None, None);
     }
 
     /// A partition that was not known before.
@@ -179,8 +181,21 @@ impl Feed {
         self.record.finished = false;
     }
 
+    /// Its partitions may have rows that did not come, whatever their ends were when they were last heard of: none is idle before its time has passed anew.
+    pub fn stay_awake(&mut self, now: Micros) {
+        self.partitions.values_mut().for_each(|state| state.clock.active_at = now);
+    }
+
+    /// Whether its readers do not run, or do not reach their source.
+    pub fn is_cut_off(&self) -> bool {
+        self.group.is_none() || self.readers == 0 || self.waiting.is_some()
+    }
+
     /// The watermark at the end of an epoch at time `now`.
     pub fn update_watermark(&mut self, event_time: &EventTime, now: Micros) {
+        if self.is_cut_off() {
+            self.stay_awake(now);
+        }
         if !self.record.finished {
             let clocks = self.partitions.values().map(|p| &p.clock);
             let watermark = event_time::watermark(event_time, clocks, now, self.record.watermark);
@@ -192,7 +207,7 @@ impl Feed {
     /// When a partition becomes idle, if one can.
     pub fn idle_due(&self, event_time: &EventTime, now: Micros) -> Option<Micros> {
         let clocks = self.partitions.values().map(|p| &p.clock);
-        if self.record.finished { None } else { event_time::idle_due(event_time, clocks, now) }
+        if self.record.finished || self.is_cut_off() { None } else { event_time::idle_due(event_time, clocks, now) }
     }
 
     /// Where each partition stands.
@@ -200,18 +215,21 @@ impl Feed {
         self.partitions.iter().filter_map(|(name, state)| Some((name.clone(), state.position.clone()?))).collect()
     }
 
-    /// The readers stop.
+    /// The readers stop. Those that come after them tell anew where the ends are.
     pub fn close(&mut self) {
         self.group = None;
         self.readers = 0;
+        self.partitions.values_mut().for_each(|state| state.clock.at_end = false);
     }
 
-    /// Opens the readers if they should run and do not, to read no further than `upto`. They should not with nothing to read for, when finished or
-    /// stopped, and too early after a failure.
+    /// Whether its readers do not run and should, at once or after a pause. They should not with nothing to read for, when finished or stopped.
+    fn is_to_be_opened(&self) -> bool {
+        self.group.is_none() && !self.record.finished && self.stopped.is_none() && !self.is_unread()
+    }
+
+    /// Opens the readers if they should run and do not, to read no further than `upto`; too early after a failure they should not.
     pub fn open_if_due(&mut self, source: &SourceDef, upto: Option<Positions>, readers_max: usize, clock: &Arc<dyn Clock>) {
-        let early = self.reopen_at.is_some_and(|at| clock.elapsed() < at);
-        let idle = self.record.subscribers.is_empty() && self.started;
-        if self.group.is_some() || self.record.finished || self.stopped.is_some() || early || idle {
+        if !self.is_to_be_opened() || self.reopen_at.is_some_and(|at| clock.elapsed() < at) {
             return;
         }
         self.upto.clone_from(&upto);
@@ -223,7 +241,8 @@ impl Feed {
     }
 
     /// The readers run.
-    pub fn opened(&mut self, readers: usize) {
+    pub fn opened(&mut self, readers: usize, now: Micros) {
+        self.stay_awake(now);
         self.readers = readers;
         self.finished_readers = 0;
         self.looked_readers = 0;
@@ -280,7 +299,7 @@ impl Feed {
 
     /// How long until the readers may be opened again.
     pub fn reopen_in(&self, clock: &Arc<dyn Clock>) -> Option<Duration> {
-        let at = self.reopen_at.filter(|_| self.group.is_none() && self.stopped.is_none() && !self.record.finished)?;
+        let at = self.reopen_at.filter(|_| self.is_to_be_opened())?;
         Some(at.saturating_sub(clock.elapsed()))
     }
 
@@ -350,5 +369,54 @@ impl Feed {
             None => state.clock.closed && has_looked,
         };
         shared.partitions.iter().all(same)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_types::SystemClock;
+
+    use super::*;
+
+    const EVENT_TIME: EventTime =
+        EventTime { column: 0, delay_us: 10, idle_timeout_us: Some(100), max_ahead_us: 1_000, advance_when_idle: true };
+
+    /// Two partitions, read to their ends at 0, one of them far behind the other.
+    fn at_ends() -> Feed {
+        let mut feed =
+            Feed::new(1, ObjectId(1), Some(Positions::from([("0".into(), Position("0".into())), ("1".into(), Position("0".into()))])));
+        for (partition, seen) in [("0", 5_000), ("1", 300)] {
+            feed.with_clock(&partition.into(), |clock| (clock.max_seen, clock.at_end) = (Some(seen), true));
+        }
+        feed
+    }
+
+    /// A partition that cannot be reached is not idle, however long that lasts: its rows are to come.
+    #[test]
+    fn nobody_is_idle_while_the_source_does_not_answer() {
+        let mut feed = at_ends();
+        feed.waiting = Some("no broker answers".into());
+        feed.update_watermark(&EVENT_TIME, 1_000);
+        assert_eq!((feed.record.watermark, feed.idle_due(&EVENT_TIME, 1_000)), (Some(290), None));
+        feed.failed(Error::external("no broker answers"), &(Arc::new(SystemClock::default()) as Arc<dyn Clock>));
+        feed.opened(1, 2_000);
+        feed.update_watermark(&EVENT_TIME, 3_000);
+        assert_eq!(feed.record.watermark, Some(290), "nobody has told where the ends are now");
+    }
+
+    /// What nobody reads is not waited for.
+    #[test]
+    fn an_unread_feed_is_not_opened_again() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let mut feed = Feed::new(1, ObjectId(1), None);
+        feed.failed(Error::external("no broker answers"), &clock);
+        assert!(feed.reopen_in(&clock).is_some(), "where it starts is still to be asked");
+        feed.start_at(Positions::new(), 0);
+        assert_eq!((feed.reopen_in(&clock), feed.waiting.clone()), (None, None));
+        feed.set_subscribed(ObjectId(2), true);
+        feed.failed(Error::external("no broker answers"), &clock);
+        assert!(feed.reopen_in(&clock).is_some());
+        feed.set_subscribed(ObjectId(2), false);
+        assert_eq!(feed.reopen_in(&clock), None);
     }
 }

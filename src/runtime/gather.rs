@@ -178,7 +178,7 @@ impl EpochLoop {
             }
             Message::Opened(readers) => {
                 let Some(feed) = self.feeds.get_mut(&feed) else { return Ok(()) };
-                feed.opened(readers);
+                feed.opened(readers, now);
             }
             Message::Looked => {
                 let Some(feed) = self.feeds.get_mut(&feed) else { return Ok(()) };
@@ -222,7 +222,10 @@ impl EpochLoop {
                     }
                 }
             }
-            SourceEvent::State(waiting) => feed.waiting = waiting,
+            SourceEvent::State(waiting) => {
+                feed.stay_awake(now);
+                feed.waiting = waiting;
+            }
         }
         gathered.dirty = true;
         Ok(())

@@ -108,16 +108,17 @@ impl EpochLoop {
         Ok(())
     }
 
+    /// Whether something beside itself keeps `feed` closed: a full disk, views that have failed, a script that has not come to its end.
+    pub(crate) fn may_be_opened(&self, feed: &Feed) -> bool {
+        self.disk.full().is_none() && !self.is_parked(feed) && !(self.held && feed.started)
+    }
+
     /// Opens what should be read and is not.
     pub(crate) fn open_due_feeds(&mut self) {
-        if self.disk.full().is_some() {
-            return;
-        }
-        let ids: Vec<FeedId> = self.feeds.values().filter(|f| f.group.is_none()).map(|f| f.id).collect();
+        let ids: Vec<FeedId> = self.feeds.values().filter(|f| f.group.is_none() && self.may_be_opened(f)).map(|f| f.id).collect();
         for id in ids {
             let upto = self.upto(&self.feeds[&id]);
-            let stays_closed = self.is_parked(&self.feeds[&id]) || (self.held && self.feeds[&id].started);
-            let (Some(feed), false) = (self.feeds.get_mut(&id), stays_closed) else { continue };
+            let Some(feed) = self.feeds.get_mut(&id) else { continue };
             let Some(source) = self.sources.get(&feed.record.source) else { continue };
             feed.open_if_due(&source.def, upto, self.setup.readers_max, &self.clock);
         }
@@ -131,7 +132,12 @@ impl EpochLoop {
     }
 
     pub(crate) fn update_source_watermarks(&mut self) {
+        let now = self.now;
+        let held_back: Vec<FeedId> = self.feeds.values().filter(|f| self.waits_to_be_met(f)).map(|f| f.id).collect();
         for feed in self.feeds.values_mut() {
+            if held_back.contains(&feed.id) {
+                feed.stay_awake(now);
+            }
             let event_time = self.sources.get(&feed.record.source).and_then(|s| s.def.event_time.as_ref());
             if let Some(event_time) = event_time {
                 feed.update_watermark(event_time, self.now);

@@ -31,6 +31,9 @@ pub(crate) struct BlockCache {
 /// Generations (epochs) after which a block handed to a write batch is surely in the store: commit of one epoch may overlap the next.
 const GENERATIONS_UNTIL_WRITTEN: u64 = 3;
 
+/// So many places under the hand whose blocks are gone are no matter.
+const HAND_SPARE: usize = 1_024;
+
 impl BlockCache {
     pub(crate) fn new(bytes_max: usize) -> BlockCache {
         BlockCache {
@@ -86,6 +89,10 @@ impl BlockCache {
             if let Some(entry) = self.entries.get_mut(&id) {
                 entry.written = None;
             }
+        }
+        // With room to spare the hand stands still, and what is gone would stay under it for ever.
+        if self.hand.len() > 2 * self.entries.len() + HAND_SPARE {
+            self.hand.retain(|id| self.entries.contains_key(id));
         }
         self.shrink();
     }
@@ -152,5 +159,18 @@ mod tests {
             cache.insert((table, 3, number), block());
         }
         assert!(cache.get(&(table, 0, 0)).is_none(), "written and unused");
+    }
+
+    /// With room for everything the hand never moves, and blocks come and go for ever.
+    #[test]
+    fn what_is_gone_leaves_nothing_behind() {
+        let table = TableId::new(ObjectId(1), 0);
+        let mut cache = BlockCache::new(usize::MAX);
+        for number in 0..10 * HAND_SPARE as u32 {
+            cache.insert_written((table, number.into(), 0), block());
+            cache.next_generation();
+            cache.remove(&(table, number.into(), 0));
+        }
+        assert!(cache.hand.len() <= HAND_SPARE + 1, "{}", cache.hand.len());
     }
 }

@@ -24,8 +24,10 @@ const FAN_IN: usize = 8;
 /// Blocks that are made side by side.
 const BLOCKS_AT_ONCE: usize = 16;
 
-/// Runs from this size on are left as they are.
+/// Runs from this size on are left as they are,
 const JOINED_ROWS_MAX: u64 = 65_536;
+/// … or from this one, in memory: what is joined is there as a whole.
+const JOINED_BYTES_MAX: u64 = 16 << 20;
 
 /// Insertions only, in the order of their arrival, in blocks of up to 8,192 rows.
 pub struct Log {
@@ -90,7 +92,8 @@ impl Log {
     fn joinable(&self) -> Option<usize> {
         let runs = self.roster.listed();
         let class = size_class(runs.last()?.entry().rows);
-        let count = runs.iter().rev().take_while(|run| size_class(run.entry().rows) <= class && run.entry().rows < JOINED_ROWS_MAX).count();
+        let is_small = |run: &&Arc<Run>| run.entry().rows < JOINED_ROWS_MAX && run.entry().decoded < JOINED_BYTES_MAX;
+        let count = runs.iter().rev().take_while(|run| size_class(run.entry().rows) <= class && is_small(run)).count();
         (count >= FAN_IN).then_some(count)
     }
 

@@ -29,6 +29,9 @@ const BLOCK_ROWS_MAX: usize = 65_536;
 /// A log this much longer than twice its groups is written anew; keeps small partitions from being written anew all the time.
 const LOG_ROWS_SPARE: u64 = 256;
 
+/// … but not with more bytes than these: few groups may have large states.
+const LOG_BYTES_SPARE: u64 = 1 << 20;
+
 /// A log with so many blocks is written anew before their numbers run out.
 const LOG_BLOCKS_MAX: u32 = u32::MAX / 2;
 
@@ -55,6 +58,8 @@ pub struct ResidentTable<S: StateColumns> {
 struct LogLength {
     blocks: u32,
     rows: u64,
+    /// As they are stored.
+    bytes: u64,
 }
 
 /// A block of the log to be: slots of these shards.
@@ -84,17 +89,17 @@ impl<S: StateColumns> ResidentTable<S> {
             let (partition, number) = parse_partition_key(key)?;
             let place = || format!("block {number} of partition {partition} of table {} of object {}", id.number, id.object);
             let changes = decode(&table.schema, value.to_vec(), None).map_err(|e| e.context(place()))?;
-            table.replay(partition, number, &changes).map_err(|e| e.context(place()))
+            table.replay(partition, number, &changes, value.len() as u64).map_err(|e| e.context(place()))
         })?;
         Ok(table)
     }
 
-    fn replay(&mut self, partition: i64, number: u32, changes: &ChangeBatch) -> Result<()> {
+    fn replay(&mut self, partition: i64, number: u32, changes: &ChangeBatch, bytes: u64) -> Result<()> {
         let log = self.logs.entry(partition).or_default();
         if number != log.blocks {
             return Err(Error::corrupt(format!("it follows block {}, which is missing", log.blocks)));
         }
-        *log = LogLength { blocks: number + 1, rows: log.rows + changes.len() as u64 };
+        *log = LogLength { blocks: number + 1, rows: log.rows + changes.len() as u64, bytes: log.bytes + bytes };
         let shard = &mut self.shards[0];
         let mut slots = Vec::new();
         let mut kept = changes.rows().clone();
@@ -203,6 +208,7 @@ impl<S: StateColumns> ResidentTable<S> {
             self.stored.flush(writes)?;
         }
         for (piece, block) in pieces.iter().zip(self.encode(&pieces)?) {
+            self.logs.entry(piece.partition).or_default().bytes += block.len() as u64;
             writes.put(Family::Blocks, block_key(self.table, partition_number(piece.partition), piece.number), block);
         }
         for shard in &mut self.shards {
@@ -223,7 +229,8 @@ impl<S: StateColumns> ResidentTable<S> {
             self.drop_partition(partition);
             return;
         }
-        let is_anew = old.rows + changes as u64 > 2 * groups as u64 + LOG_ROWS_SPARE || old.blocks > LOG_BLOCKS_MAX;
+        let spare = if old.bytes > LOG_BYTES_SPARE { 0 } else { LOG_ROWS_SPARE };
+        let is_anew = old.rows + changes as u64 > 2 * groups as u64 + spare || old.blocks > LOG_BLOCKS_MAX;
         if is_anew {
             *log = LogLength::default();
         }

@@ -1,6 +1,6 @@
 //! A batch of changes: rows in columns, and beside them the weight by which each is inserted or deleted.
 
-use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute;
 use arrow::datatypes::SchemaRef;
@@ -16,7 +16,19 @@ pub const INLINE_ROWS_MAX: usize = BATCH_ROWS_MAX / 2;
 /// Bytes that the values of `rows` take, not counting what their buffers hold beyond them: pieces of one large batch add up to that batch.
 #[must_use]
 pub fn data_bytes(rows: &RecordBatch) -> usize {
-    rows.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or_else(|_| c.get_array_memory_size())).sum()
+    rows.columns().iter().map(|column| array_bytes(column)).sum()
+}
+
+/// Bytes of the values of `array`. Arrow counts all values of a list for each piece of it; here those count that the piece has.
+fn array_bytes(array: &dyn Array) -> usize {
+    let Some(list) = array.as_list_opt::<i32>() else {
+        return array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size());
+    };
+    let offsets = list.offsets();
+    let end = |at: Option<&i32>| at.map_or(0, |&at| usize::try_from(at).unwrap_or(0));
+    let (first, last) = (end(offsets.first()), end(offsets.last()));
+    let values = array_bytes(list.values().slice(first, last - first).as_ref());
+    values + size_of_val(&offsets[..]) + list.nulls().map_or(0, |nulls| nulls.len().div_ceil(8))
 }
 
 /// Rows with weights: `+n` inserts a row n times, `-n` deletes it n times (a Z-set). Without weights every row is inserted once.
@@ -194,7 +206,7 @@ impl ChangeBatch {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, StringArray};
+    use arrow::array::{ArrayRef, ListBuilder, StringArray, StringBuilder};
 
     use super::*;
 
@@ -202,7 +214,10 @@ mod tests {
     fn pieces_take_together_what_the_whole_takes() {
         let names: ArrayRef = Arc::new(StringArray::from_iter_values((0..100_000).map(|n| n.to_string())));
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
-        let rows = RecordBatch::try_from_iter([("name", names), ("number", numbers)]).expect("columns of one length");
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        (0..100_000).for_each(|n| lists.append_value([Some(n.to_string()), None]));
+        let lists: ArrayRef = Arc::new(lists.finish());
+        let rows = RecordBatch::try_from_iter([("name", names), ("number", numbers), ("list", lists)]).expect("columns of one length");
         let whole = ChangeBatch::new(rows, vec![1; 100_000]).expect("as many weights");
         let pieces: usize = whole.chunks().map(|piece| piece.bytes()).sum();
         assert!(pieces >= whole.bytes() && pieces < whole.bytes() + whole.bytes() / 100, "{pieces} of {}", whole.bytes());

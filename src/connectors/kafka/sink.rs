@@ -90,8 +90,11 @@ fn serve(definition: &SinkDefinition, settings: &Settings, nonce: Uuid, called: 
             Ok(call) => call,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                // Failing is no harm: the next delivery tells.
-                writer = writer.take().and_then(|w| w.remark().is_ok().then_some(w));
+                // Failing is no harm: the next delivery tells, and until then it is tried again. To connect is to write the mark again, too.
+                writer = match writer.take() {
+                    Some(writer) => writer.remark().is_ok().then_some(writer),
+                    None => Writer::connect(definition, settings, nonce).ok(),
+                };
                 continue;
             }
         };

@@ -117,16 +117,16 @@ impl Look {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.pending.extend(asked.try_iter());
-            let outcome = self.look();
-            if self.tell(outcome).is_err() {
+            let mut reports = Vec::new();
+            let outcome = self.look(&mut reports);
+            if self.tell(reports, outcome).is_err() {
                 return;
             }
         }
     }
 
-    /// One look at the topic: reports to send, in order.
-    fn look(&mut self) -> Result<Vec<Report>> {
-        let mut reports = Vec::new();
+    /// One look at the topic: reports to send, in order, those before an error too. What was reported is not looked for again.
+    fn look(&mut self, reports: &mut Vec<Report>) -> Result<()> {
         let partitions = self.asker.partitions(&self.topic)?;
         if let Some(lost) = self.known.iter().find(|p| !partitions.contains(p)) {
             return Err(Error::external(format!("topic '{}' has no partition {lost} any more", self.topic)));
@@ -143,7 +143,7 @@ impl Look {
             reports.extend(self.pending.drain(..).map(|token| Report::Ends(token, ends.clone())));
         }
         reports.extend(self.check_hunger()?);
-        Ok(reports)
+        Ok(())
     }
 
     /// What to report if the reader's client misses records that are there.
@@ -164,27 +164,20 @@ impl Look {
         }))
     }
 
-    fn tell(&mut self, outcome: Result<Vec<Report>>) -> Result<(), Gone> {
-        let reports = match outcome {
-            Ok(reports) => {
-                if std::mem::take(&mut self.troubled_looks) > 0 {
-                    self.send(Report::State(None))?;
-                }
-                reports
-            }
+    fn tell(&mut self, reports: Vec<Report>, outcome: Result<()>) -> Result<(), Gone> {
+        let state = match outcome {
+            Ok(()) => (std::mem::take(&mut self.troubled_looks) > 0).then_some(Report::State(None)),
             Err(error) if error.kind() == ErrorKind::External || error.kind() == ErrorKind::NotFound => {
                 self.troubled_looks += 1;
                 self.hunger.trouble();
                 let detail = error.detail().map(|d| format!(" ({d})")).unwrap_or_default();
                 let message = format!("{}{detail}", error.message());
-                match self.troubled_looks >= TROUBLED_LOOKS_MAX {
-                    true => vec![Report::Failed(Error::external(message))],
-                    false => vec![Report::State(Some(message))],
-                }
+                let is_lost = self.troubled_looks >= TROUBLED_LOOKS_MAX;
+                Some(if is_lost { Report::Failed(Error::external(message)) } else { Report::State(Some(message)) })
             }
-            Err(error) => vec![Report::Failed(error)],
+            Err(error) => Some(Report::Failed(error)),
         };
-        reports.into_iter().try_for_each(|report| self.send(report))
+        reports.into_iter().chain(state).try_for_each(|report| self.send(report))
     }
 
     fn send(&self, report: Report) -> Result<(), Gone> {

@@ -159,8 +159,23 @@ impl Writer {
         });
         match outcome {
             Ok(()) => Ok(self.committed_now(mark)),
-            Err(Failure::Fenced(reason)) => Err(fenced(&self.definition, &reason)),
+            Err(Failure::Fenced(reason)) => self.after_fenced_rewrite(mark, &reason),
             Err(Failure::Other(error)) => Err(error),
+        }
+    }
+
+    /// As [`Writer::after_fence`]; what a rewrite sends is too much to be sent again at once.
+    fn after_fenced_rewrite(self, mark: Mark, reason: &str) -> Result<Self> {
+        let (definition, settings, nonce, before) = (self.definition.clone(), self.settings.clone(), self.nonce, self.committed);
+        drop(self);
+        let writer = Self::connect(&definition, &settings, nonce)?;
+        match writer.committed {
+            Some(committed) if committed.nonce == nonce && committed.mark == mark => Ok(writer),
+            committed if committed == before => {
+                let error = Error::external(format!("sink '{}': the broker gave the transaction up: {reason}", definition.name));
+                Err(error.with_hint("if it took too long, set properties.transaction.timeout.ms"))
+            }
+            _ => Err(fenced(&definition, reason)),
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, ArrayData, ArrayRef, make_array};
 use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::compute::interleave;
-use arrow::datatypes::ArrowNativeType;
+use arrow::datatypes::{ArrowNativeType, DataType};
 use headwater_types::Result;
 
 use super::layout::{Part, PartRows};
@@ -86,7 +86,8 @@ impl Places {
         let values = match data_type.primitive_width().filter(|_| !has_nulls) {
             Some(4) => self.put_values::<u32>(columns),
             Some(8) => self.put_values::<u64>(columns),
-            Some(16) => self.put_values::<i128>(columns),
+            // Intervals are as wide, but need not lie where an i128 may.
+            Some(16) if matches!(data_type, DataType::Decimal128(..)) => self.put_values::<i128>(columns),
             _ => {
                 let columns: Vec<&dyn Array> = columns.iter().map(|column| column.as_ref()).collect();
                 return Ok(interleave(&columns, self.origins())?);
@@ -117,8 +118,8 @@ impl Places {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{AsArray, Decimal128Array, Int32Array, Int64Array, StringArray};
-    use arrow::datatypes::Int64Type;
+    use arrow::array::{AsArray, Decimal128Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, StringArray};
+    use arrow::datatypes::{Int64Type, IntervalMonthDayNano};
     use proptest::prelude::*;
 
     use super::super::layout::GroupColumns;
@@ -176,6 +177,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Intervals lie where an i128 may not.
+    #[test]
+    fn intervals_are_put_wherever_they_lie() {
+        let intervals: Vec<IntervalMonthDayNano> = (0..5).map(|n| IntervalMonthDayNano::new(n, n, n.into())).collect();
+        for skipped in 0..2 {
+            let bytes: Vec<u64> = std::iter::repeat_n(0, skipped).chain(intervals.iter().flat_map(words)).collect();
+            let buffer = Buffer::from_vec(bytes).slice(skipped * 8);
+            let column: ArrayRef = Arc::new(IntervalMonthDayNanoArray::new(ScalarBuffer::new(buffer, 0, 5), None));
+            let parts = vec![Part { partition: 0, rows: PartRows::Slice(0, 5) }];
+            let (places, _) = Places::new(vec![(vec![1, 0, 1, 0, 1], parts)], &|_| true);
+            let put = places.put(&[column]).unwrap();
+            let expected = IntervalMonthDayNanoArray::from(vec![intervals[1], intervals[3], intervals[0], intervals[2], intervals[4]]);
+            assert_eq!(put.as_ref(), &expected as &dyn Array);
+        }
+    }
+
+    /// As they lie in memory.
+    fn words(interval: &IntervalMonthDayNano) -> [u64; 2] {
+        let low = u64::from(interval.months.cast_unsigned()) | u64::from(interval.days.cast_unsigned()) << 32;
+        [low, interval.nanoseconds.cast_unsigned()]
     }
 
     /// Columns of numbers that say batch and row.
