@@ -13,6 +13,7 @@ use headwater_checkpoint::{Lease, prune, upload};
 use headwater_runtime::Runtime;
 use headwater_types::{Clock, Epoch, Error, Micros, Result};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::system::CheckpointStatus;
 use crate::tasks::Task;
@@ -26,8 +27,6 @@ const SHOWN_MAX: usize = 60;
 pub(crate) struct Checkpointer {
     taker: Arc<Taker>,
     tasks: Mutex<Vec<Task>>,
-    /// The last error of a checkpoint that was not asked for; gone after the next good one.
-    last_error: Arc<Mutex<Option<Error>>>,
 }
 
 struct Taker {
@@ -35,6 +34,8 @@ struct Taker {
     data: PathBuf,
     clock: Arc<dyn Clock>,
     shown: Mutex<VecDeque<CheckpointStatus>>,
+    /// Why the last checkpoint was not taken, or left something behind.
+    failing: watch::Sender<Option<String>>,
     /// One at a time; the epoch of the last durable one.
     last: tokio::sync::Mutex<Option<Epoch>>,
 }
@@ -42,17 +43,19 @@ struct Taker {
 impl Checkpointer {
     /// For the database in `data`, whose lease is held and kept alive by `keeper`.
     pub fn new(lease: Lease, data: PathBuf, clock: Arc<dyn Clock>, keeper: Task) -> Self {
-        let taker = Taker { lease, data, clock, shown: Mutex::default(), last: tokio::sync::Mutex::new(None) };
-        Self { taker: Arc::new(taker), tasks: Mutex::new(vec![keeper]), last_error: Arc::default() }
+        let failing = watch::Sender::default();
+        let taker = Taker { lease, data, clock, shown: Mutex::default(), failing, last: tokio::sync::Mutex::new(None) };
+        Self { taker: Arc::new(taker), tasks: Mutex::new(vec![keeper]) }
     }
 
     /// Starts taking checkpoints of `runtime` every `interval`, and watching the lease.
     pub fn start(&self, runtime: &Runtime, interval: Duration) {
-        let (taker, of, last_error) = (self.taker.clone(), runtime.clone(), self.last_error.clone());
+        let (taker, of) = (self.taker.clone(), runtime.clone());
         let periodic = Task::start(async move {
             loop {
                 tokio::time::sleep(interval).await;
-                *last_error.lock() = taker.take(&of).await.err();
+                // It is told by `failing`, and tried again.
+                let _failed = taker.take(&of).await;
             }
         });
         let (lease, of) = (self.taker.lease.clone(), runtime.clone());
@@ -66,6 +69,11 @@ impl Checkpointer {
     /// The checkpoints that this process has taken, oldest first.
     pub fn taken(&self) -> Vec<CheckpointStatus> {
         self.taker.shown.lock().iter().cloned().collect()
+    }
+
+    /// Follows why checkpoints fail, if they do.
+    pub fn failing(&self) -> watch::Receiver<Option<String>> {
+        self.taker.failing.subscribe()
     }
 
     /// Takes a checkpoint now; returns when it is durable.
@@ -95,9 +103,24 @@ impl Checkpointer {
 
 impl Taker {
     async fn take(&self, runtime: &Runtime) -> Result<()> {
+        let outcome = self.take_now(runtime).await;
+        let failing = match &outcome {
+            Ok(left_behind) => left_behind.as_ref().map(|e| format!("what earlier checkpoints left cannot be removed: {e}")),
+            Err(e) => Some(e.to_string()),
+        };
+        self.failing.send_if_modified(|told| {
+            let is_new = *told != failing;
+            *told = failing;
+            is_new
+        });
+        outcome.map(drop)
+    }
+
+    /// A checkpoint that is durable is one, even if what it makes superfluous could not be removed: then that error is given.
+    async fn take_now(&self, runtime: &Runtime) -> Result<Option<Error>> {
         let mut last = self.last.lock().await;
         if last.is_some_and(|epoch| epoch == runtime.published().epoch) {
-            return Ok(());
+            return Ok(None);
         }
         let began = self.clock.elapsed();
         let directory = self.data.join(FOLDER);
@@ -109,7 +132,7 @@ impl Taker {
         self.show(manifest.number, epoch, manifest.created_at, bytes.into_inner(), began);
         runtime.checkpoint_durable(epoch).await?;
         remove(directory).await?;
-        prune(&self.lease).await.map(drop)
+        Ok(prune(&self.lease).await.err())
     }
 
     fn show(&self, number: u64, epoch: Epoch, taken_at_us: Micros, bytes: u64, began: Duration) {

@@ -108,15 +108,26 @@ fn sink_definition(object: &Object, spec: &SinkSpec) -> Result<SinkDefinition> {
 /// Checks a sink with its connector.
 pub(crate) fn check_sink(object: &Object, registry: &Registry) -> Result<()> {
     let ObjectKind::Sink(spec) = &object.kind else { return Err(Error::bug("not a sink")) };
-    registry.get(&spec.connector)?.check_sink(&sink_definition(object, spec)?)
+    let mut definition = sink_definition(object, spec)?;
+    take_delivery(&mut definition)?;
+    registry.get(&spec.connector)?.check_sink(&definition)
+}
+
+/// Takes `delivery` out of the options: it is no matter of the connector. True if rows may come twice.
+fn take_delivery(definition: &mut SinkDefinition) -> Result<bool> {
+    match definition.options.remove("delivery").as_deref() {
+        None | Some("exactly_once") => Ok(false),
+        Some("at_least_once") => Ok(true),
+        Some(other) => Err(Error::invalid(format!("delivery = '{other}'"))
+            .with_hint("delivery is 'exactly_once' or, of append-only sinks, 'at_least_once'")),
+    }
 }
 
 /// A sink as the runtime needs it. Append sinks of a database with checkpoints wait for them unless told `delivery = 'at_least_once'`.
 pub(crate) fn sink(object: &Object, spec: &SinkSpec, registry: &Registry, checkpoints: bool) -> Result<SinkDef> {
     let connector = Arc::clone(registry.get(&spec.connector)?);
     let mut definition = sink_definition(object, spec)?;
-    let delivery = definition.options.remove("delivery");
-    let may_repeat = !spec.upsert && delivery.as_deref() == Some("at_least_once");
+    let may_repeat = take_delivery(&mut definition)? && !spec.upsert;
     let wait_for_checkpoint = checkpoints && !spec.upsert && !may_repeat;
     Ok(SinkDef { id: object.id, from: spec.part.of(spec.from), definition, connector, wait_for_checkpoint, may_repeat })
 }

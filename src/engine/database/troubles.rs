@@ -7,14 +7,15 @@ use headwater_runtime::Troubles;
 use headwater_types::{ObjectId, Result};
 use tokio::sync::{mpsc, watch};
 
+use crate::checkpointer::Checkpointer;
 use crate::{Database, Notice, Session};
 
-/// A source or a sink that does not get on.
+/// A source, a sink or a checkpoint that does not get on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// `source` or `sink`.
+    /// `source`, `sink` or `checkpoint`.
     pub noun: &'static str,
-    /// Its name.
+    /// Its name; of the checkpoint the URL.
     pub name: String,
     /// Why, in one line.
     pub message: String,
@@ -22,16 +23,21 @@ pub struct Trouble {
     pub stopped: bool,
 }
 
-/// Follows what sources and sinks wait for.
+/// Follows what sources, sinks and checkpoints wait for.
 pub struct TroubleWatch {
     database: Database,
     changes: watch::Receiver<Troubles>,
+    checkpoints: Option<watch::Receiver<Option<String>>>,
 }
 
 impl TroubleWatch {
     /// Everything that does not get on, after the next change; `None` when the database has ended.
     pub async fn next(&mut self) -> Option<Vec<Trouble>> {
-        self.changes.changed().await.ok()?;
+        tokio::select! {
+            changed = self.changes.changed() => changed.ok()?,
+            () = changed(self.checkpoints.as_mut()) => {}
+        }
+        let checkpoint = self.checkpoint();
         let troubles = self.changes.borrow_and_update().clone();
         let catalog = self.database.shared.catalog();
         let named = |(id, trouble): (ObjectId, headwater_runtime::Trouble)| {
@@ -39,7 +45,24 @@ impl TroubleWatch {
             let (noun, name) = (object.kind.noun(), object.name.clone());
             Some(Trouble { noun, message: without_name(&trouble.message, noun, &name), name, stopped: trouble.stopped })
         };
-        Some(troubles.into_iter().filter_map(named).collect())
+        Some(troubles.into_iter().filter_map(named).chain(checkpoint).collect())
+    }
+
+    fn checkpoint(&mut self) -> Option<Trouble> {
+        let message = self.checkpoints.as_mut()?.borrow_and_update().clone()?;
+        let name = self.database.shared.options.checkpoint.clone().unwrap_or_default();
+        Some(Trouble { noun: "checkpoint", name, message, stopped: false })
+    }
+}
+
+/// Returns after the next change, if there can be one.
+async fn changed(watched: Option<&mut watch::Receiver<Option<String>>>) {
+    let is_over = match watched {
+        Some(watched) => watched.changed().await.is_err(),
+        None => true,
+    };
+    if is_over {
+        std::future::pending().await
     }
 }
 
@@ -49,7 +72,8 @@ impl Database {
     pub fn troubles(&self) -> TroubleWatch {
         let mut changes = self.shared.runtime.troubles();
         changes.mark_changed();
-        TroubleWatch { database: self.clone(), changes }
+        let checkpoints = self.shared.checkpointer.as_ref().map(Checkpointer::failing);
+        TroubleWatch { database: self.clone(), changes, checkpoints }
     }
 }
 

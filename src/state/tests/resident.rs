@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int16Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
-use headwater_state::{ResidentTable, StateColumns, TableId};
+use headwater_state::{Family, ResidentTable, StateColumns, TableId};
 use headwater_types::{ErrorKind, ObjectId, Result};
 use proptest::prelude::*;
 use support::TestStore;
@@ -386,4 +386,60 @@ fn many_groups_come_back_from_many_blocks() {
         play.run(Step::Reopen);
         assert_eq!(play.table.as_ref().unwrap().groups(), 20_000);
     }
+}
+
+/// A text of any length.
+#[derive(Default)]
+struct Texts(Vec<String>);
+
+impl StateColumns for Texts {
+    fn resize(&mut self, slots: usize) {
+        self.0.resize(slots, String::new());
+    }
+
+    fn reset(&mut self, slots: &[u32]) {
+        slots.iter().for_each(|&slot| self.0[slot as usize].clear());
+    }
+
+    fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        Ok(vec![Arc::new(StringArray::from_iter_values(slots.iter().map(|&slot| &self.0[slot as usize])))])
+    }
+
+    fn scatter(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()> {
+        let values = slots.iter().zip(columns[0].as_string::<i32>());
+        values.for_each(|(&slot, value)| self.0[slot as usize] = value.unwrap_or_default().to_owned());
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(String::capacity).sum()
+    }
+}
+
+/// One group whose state is large, and changes in every epoch: the log keeps a few of its images, not hundreds.
+#[test]
+fn the_log_of_a_large_state_is_short() {
+    let (keys, state) = (Keys::Word, Schema::new(vec![Field::new("text", DataType::Utf8, true)]));
+    let mut base = TestStore::new(false);
+    let id = TableId::new(ObjectId(1), 1);
+    let open =
+        |base: &TestStore| ResidentTable::open(base.store(), id, keys.schema(), Arc::new(state.clone()), Arc::new(Texts::default)).unwrap();
+    let mut table = open(&base);
+    let text = |epoch: u32| (0..60_000_u32).map(|n| n.wrapping_mul(2_654_435_761).wrapping_add(epoch).to_string()).collect::<String>();
+    for epoch in 0..30 {
+        let mut slots = Vec::new();
+        table.shards_mut()[0].intern(0, &keys.columns(&[1]), &mut slots).unwrap().0[0] = text(epoch);
+        base.commit(|_, writes| table.flush(writes).unwrap());
+        if epoch == 20 {
+            table = open(&base);
+        }
+    }
+    let mut stored = 0;
+    let count = &mut |_: &[u8], value: &[u8]| {
+        stored += value.len();
+        Ok(())
+    };
+    base.store().blocks().scan(Family::Blocks, &[], count).unwrap();
+    assert!(stored < 4 * text(0).len(), "{stored} bytes for a state of {}", text(0).len());
+    assert_eq!(open(&base).shards()[0].state(0).unwrap().0[0], text(29));
 }
