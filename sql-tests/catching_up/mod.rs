@@ -248,10 +248,22 @@ async fn a_failed_view_over_a_source_goes_on() -> Result<(), String> {
     database.close().await.map_err(|e| e.to_string())
 }
 
+/// Holds the commit thread's writes, and sends rows of a hundred ids until one is held: rows must wait at the end of an epoch for its write to be handed
+/// over. Gives how many were sent.
+fn send_until_held(world: &World, store: &HeldStore) -> i64 {
+    const FEW: i64 = 100;
+    store.hold(true);
+    let mut sent = 0;
+    while !store.holds_within(Duration::from_micros(50)) {
+        (0..FEW).for_each(|id| send(world, 0, id));
+        sent += FEW;
+    }
+    sent
+}
+
 /// A view fails while the epoch before, which has its state and its positions, is still on its way to the store: both are written before its place is
 /// kept, so it counts nothing twice.
 async fn a_view_that_fails_before_the_epoch_before_is_written() -> Result<(), String> {
-    const FEW: i64 = 100;
     const MANY: i64 = 60_000;
     let (world, mut options) = world_and_options(1);
     let store = Arc::new(HeldStore::default());
@@ -261,15 +273,9 @@ async fn a_view_that_fails_before_the_epoch_before_is_written() -> Result<(), St
     let mut session = database.session();
     run(&mut session, SOURCE).await?;
     run(&mut session, "CREATE MATERIALIZED VIEW v AS SELECT id, count(*) AS c, sum(n), min(n), max(n) FROM events GROUP BY id").await?;
-    store.hold(true);
-    let mut sent = 0;
-    // Until rows wait at the end of an epoch, which is when its write is handed over. The next epoch, which gets the others, is gathered at that moment.
-    while !store.holds_within(Duration::from_micros(50)) {
-        (0..FEW).for_each(|id| send(&world, 0, id));
-        sent += FEW;
-    }
+    let sent = MANY + send_until_held(&world, &store);
+    // The epoch that is gathered at this moment gets these.
     (0..MANY).for_each(|id| send(&world, 0, id));
-    sent += MANY;
     tokio::time::sleep(Duration::from_millis(500)).await;
     store.hold(false);
     run(&mut session, "FLUSH").await?;
@@ -294,12 +300,7 @@ async fn a_definition_that_is_given_up_is_carried_out() -> Result<(), String> {
     let mut session = database.session();
     run(&mut session, SOURCE).await?;
     run(&mut session, "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS c FROM events").await?;
-    store.hold(true);
-    let mut sent = 0;
-    while !store.holds_within(Duration::from_micros(50)) {
-        (0..100).for_each(|id| send(&world, 0, id));
-        sent += 100;
-    }
+    let sent = send_until_held(&world, &store);
     let create = "CREATE MATERIALIZED VIEW w AS SELECT count(*) AS c FROM events";
     let given_up = tokio::time::timeout(Duration::from_millis(100), session.execute(create)).await;
     if given_up.is_ok() {

@@ -123,6 +123,10 @@ impl EpochLoop {
 }
 
 fn of_feed(feed: &Feed) -> Option<(ObjectId, Trouble)> {
+    // What nobody reads is not tried any more.
+    if feed.is_unread() {
+        return None;
+    }
     let stopped = feed.stopped.as_ref().map(ToString::to_string);
     let is_stopped = stopped.is_some();
     let message = stopped.or_else(|| feed.waiting.clone())?;

@@ -118,9 +118,8 @@ impl Writer {
         if self.mark() != delivery.before {
             return Err(self.moved(delivery.before));
         }
-        let before = self.committed;
         match self.transact(self.committed_by_us(delivery.mark), |writer| writer.send_changes(&delivery.changes)) {
-            Err(Failure::Fenced(reason)) => self.after_fence(delivery, before, &reason),
+            Err(Failure::Fenced(reason)) => self.after_fence(delivery, &reason),
             Err(Failure::Other(error)) => Err(error),
             Ok(()) => Ok(self.committed_now(delivery.mark)),
         }
@@ -129,22 +128,27 @@ impl Writer {
     /// Another producer took our id: a second process of the same sink, an earlier connection of ours that was given up, or the broker itself
     /// after a transaction that ran too long. Taking it back once tells which: a new mark that is not of our hand means that somebody else
     /// delivers.
-    fn after_fence(self, delivery: &Delivery, before: Option<Committed>, reason: &str) -> Result<Self> {
-        let (definition, settings, nonce) = (self.definition.clone(), self.settings.clone(), self.nonce);
-        drop(self);
-        let writer = Self::connect(&definition, &settings, nonce)?;
+    fn after_fence(self, delivery: &Delivery, reason: &str) -> Result<Self> {
+        let (writer, before) = self.taken_back()?;
         match writer.committed {
-            Some(committed) if committed.nonce == nonce && committed.mark == delivery.mark => Ok(writer),
+            Some(committed) if committed.nonce == writer.nonce && committed.mark == delivery.mark => Ok(writer),
             committed if committed == before => {
                 match writer.transact(writer.committed_by_us(delivery.mark), |w| w.send_changes(&delivery.changes)) {
                     Ok(()) => Ok(writer.committed_now(delivery.mark)),
-                    Err(Failure::Fenced(reason)) => Err(fenced(&definition, &reason)),
+                    Err(Failure::Fenced(reason)) => Err(fenced(&writer.definition, &reason)),
                     Err(Failure::Other(error)) => Err(error),
                 }
             }
-            Some(committed) if committed.nonce == nonce => Err(writer.moved(delivery.before)),
-            _ => Err(fenced(&definition, reason)),
+            Some(committed) if committed.nonce == writer.nonce => Err(writer.moved(delivery.before)),
+            _ => Err(fenced(&writer.definition, reason)),
         }
+    }
+
+    /// A producer of the same id, and the mark that this one knew.
+    fn taken_back(self) -> Result<(Self, Option<Committed>)> {
+        let (definition, settings, nonce, before) = (self.definition.clone(), self.settings.clone(), self.nonce, self.committed);
+        drop(self);
+        Ok((Self::connect(&definition, &settings, nonce)?, before))
     }
 
     /// Makes the topic hold the rows of `rows` and no other key.
@@ -166,16 +170,14 @@ impl Writer {
 
     /// As [`Writer::after_fence`]; what a rewrite sends is too much to be sent again at once.
     fn after_fenced_rewrite(self, mark: Mark, reason: &str) -> Result<Self> {
-        let (definition, settings, nonce, before) = (self.definition.clone(), self.settings.clone(), self.nonce, self.committed);
-        drop(self);
-        let writer = Self::connect(&definition, &settings, nonce)?;
+        let (writer, before) = self.taken_back()?;
         match writer.committed {
-            Some(committed) if committed.nonce == nonce && committed.mark == mark => Ok(writer),
+            Some(committed) if committed.nonce == writer.nonce && committed.mark == mark => Ok(writer),
             committed if committed == before => {
-                let error = Error::external(format!("sink '{}': the broker gave the transaction up: {reason}", definition.name));
+                let error = Error::external(format!("sink '{}': the broker gave the transaction up: {reason}", writer.definition.name));
                 Err(error.with_hint("if it took too long, set properties.transaction.timeout.ms"))
             }
-            _ => Err(fenced(&definition, reason)),
+            _ => Err(fenced(&writer.definition, reason)),
         }
     }
 
